@@ -1,0 +1,29 @@
+package reason
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Row is one line of the published table of reason codes.
+type Row struct {
+	Code  Code
+	Class Class
+	Means string // one sentence, for the person who was refused
+	Test  string // the test that shows it: "verify/fetch TestCorrupt/layer-flip"
+}
+
+// tables lists each package's rows; one file of this package per package that
+// refuses things.
+func tables() [][]Row {
+	return [][]Row{
+		generalRows,
+	}
+}
+
+// Table is every code, sorted.
+func Table() []Row {
+	all := slices.Concat(tables()...)
+	slices.SortFunc(all, func(a, b Row) int { return cmp.Compare(a.Code, b.Code) })
+	return all
+}
