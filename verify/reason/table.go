@@ -18,6 +18,10 @@ type Row struct {
 func tables() [][]Row {
 	return [][]Row{
 		generalRows,
+		treeRows,
+		artifactRows,
+		sbomRows,
+		planRows,
 	}
 }
 
