@@ -18,6 +18,8 @@ type Row struct {
 func tables() [][]Row {
 	return [][]Row{
 		generalRows,
+		trustRows,
+		auditRows,
 		treeRows,
 		artifactRows,
 		sbomRows,

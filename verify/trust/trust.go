@@ -1,0 +1,192 @@
+// Package trust owns the roots of trust: whom ztlaunch believes, and for how
+// long. A Root holds any number of public keys and at most one Sigstore
+// trusted root (certificate authorities, transparency logs, timestamp
+// authorities and certificate-transparency logs, each with its validity).
+//
+// # Keys
+//
+// A key file holds exactly one PEM block "PUBLIC KEY" (SubjectPublicKeyInfo,
+// RFC 5280) and nothing else: ECDSA on P-256, P-384 or P-521, Ed25519, or RSA
+// of 2048 to 8192 bits. Its name is the lower-case hex SHA-256 of the DER
+// bytes, written sha256:HEX. One key has one name, however often and in
+// whatever file it is listed, so a threshold of distinct signers cannot be met
+// with copies of one key.
+//
+// # Sigstore trusted roots
+//
+// The file is the JSON form of dev.sigstore.trustroot.v1.TrustedRoot, media
+// type application/vnd.dev.sigstore.trustedroot+json;version=0.1, at most
+// 4 MiB. Unknown fields, duplicate fields and trailing data are refused, and
+// beyond what sigstore-go demands every authority and log must say since when
+// it is valid, must not end before it starts, and no log may be listed twice.
+//
+// Embedded is the root of the public-good instance as it stood on EmbeddedDate.
+// It is a copy of targets/trusted_root.json of github.com/sigstore/root-signing
+// at commit 60cf2ce8 (Apache-2.0). The package never touches the network and
+// speaks no TUF: a newer root is another file that the operator names. The
+// embedded root is parsed when the first certificate is checked against it, not
+// before, because most starts check none.
+//
+// # What it does not check
+//
+// Nothing here decides whether a root deserves trust, how old it may be (Date
+// is for the policy to judge), or which identity may sign what.
+package trust
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// EmbeddedDate is the day on which the embedded public-good root was current.
+const EmbeddedDate = "2026-08-21"
+
+// EmbeddedSource is where the embedded public-good root comes from.
+const EmbeddedSource = "github.com/sigstore/root-signing@60cf2ce8 targets/trusted_root.json"
+
+// MaxRootSize caps a trusted_root.json, in bytes.
+const MaxRootSize = 4 << 20
+
+//go:embed public_good.json
+var publicGood []byte
+
+// Root is whom a check may believe. The zero Root believes nobody.
+type Root struct {
+	keys     []Key // sorted by name, then window; no duplicates
+	sigstore *sigstore
+}
+
+// sigstore is a trusted root that is parsed when it is first needed.
+type sigstore struct {
+	sum  digest.Digest
+	date time.Time // zero if unknown
+	load func() (*root.TrustedRoot, error)
+}
+
+// FromJSON reads a Sigstore trusted root. It is parsed here and now, so that a
+// broken file is reported when it is named and not when it is first needed.
+func FromJSON(raw []byte) (Root, error) {
+	material, err := parse(raw)
+	if err != nil {
+		return Root{}, err
+	}
+	return Root{sigstore: &sigstore{
+		sum:  digest.FromBytes(raw),
+		load: func() (*root.TrustedRoot, error) { return material, nil },
+	}}, nil
+}
+
+// Embedded is the public-good root of EmbeddedDate, unparsed until needed.
+func Embedded() Root {
+	date, _ := time.Parse(time.DateOnly, EmbeddedDate)
+	return Root{sigstore: &sigstore{
+		sum:  digest.FromBytes(publicGood),
+		date: date,
+		load: sync.OnceValues(func() (*root.TrustedRoot, error) { return parse(publicGood) }),
+	}}
+}
+
+// With adds keys. The receiver is unchanged.
+func (r Root) With(keys ...Key) Root {
+	all := slices.DeleteFunc(slices.Concat(r.keys, keys), Key.Zero)
+	slices.SortFunc(all, compareKeys)
+	r.keys = slices.CompactFunc(all, func(a, b Key) bool { return compareKeys(a, b) == 0 })
+	return r
+}
+
+// Keys are the trusted keys, sorted by name.
+func (r Root) Keys() []Key { return slices.Clone(r.keys) }
+
+// Zero says that the Root believes nobody.
+func (r Root) Zero() bool { return len(r.keys) == 0 && r.sigstore == nil }
+
+// Keyless says whether there is a Sigstore root to check certificates against.
+func (r Root) Keyless() bool { return r.sigstore != nil }
+
+// Date is the day on which the Sigstore root is known to have been current;
+// zero when unknown.
+func (r Root) Date() time.Time {
+	if r.sigstore == nil {
+		return time.Time{}
+	}
+	return r.sigstore.date
+}
+
+// Sigstore is the Sigstore root, parsed. Without one it refuses with
+// trust-root-absent.
+func (r Root) Sigstore() (root.TrustedMaterial, error) {
+	if r.sigstore == nil {
+		return nil, &reason.Error{
+			Code: reason.TrustRootAbsent, What: "find a Sigstore root",
+			Expected: "a trusted root for certificates and logs", Found: fmt.Sprintf("%d keys only", len(r.keys)),
+			Next: "--trusted-root FILE",
+		}
+	}
+	material, err := r.sigstore.load()
+	if err != nil {
+		return nil, err
+	}
+	return material, nil
+}
+
+// Digest covers every input: the bytes of the Sigstore root, and the name and
+// window of every key. Two Roots with one digest believe the same.
+func (r Root) Digest() digest.Digest {
+	var b strings.Builder
+	b.WriteString("ztlaunch trust root v1\n")
+	if r.sigstore != nil {
+		fmt.Fprintf(&b, "sigstore %s\n", r.sigstore.sum)
+	}
+	for _, k := range r.keys {
+		fmt.Fprintf(&b, "key %s %s %s\n", k.id, stamp(k.from), stamp(k.until))
+	}
+	sum := sha256.Sum256([]byte(b.String()))
+	return digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(sum[:]))
+}
+
+// stamp is a bound of a window as the digest covers it; an open bound is "-".
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// parse is the strict reading of a trusted_root.json.
+func parse(raw []byte) (*root.TrustedRoot, error) {
+	const what = "read trusted root"
+	if len(raw) > MaxRootSize {
+		return nil, &reason.Error{
+			Code: reason.TrustRootTooLarge, What: what,
+			Expected: fmt.Sprintf("at most %d bytes", MaxRootSize), Found: fmt.Sprintf("%d", len(raw)),
+		}
+	}
+	pb, err := root.NewTrustedRootProtobuf(raw)
+	if err == nil && pb.GetMediaType() != root.TrustedRootMediaType01 {
+		err = fmt.Errorf("media type %q", pb.GetMediaType())
+	}
+	if err != nil {
+		return nil, &reason.Error{Code: reason.TrustRootMalformed, What: what, Expected: root.TrustedRootMediaType01, Err: err}
+	}
+	if err := windows(pb); err != nil {
+		return nil, &reason.Error{
+			Code: reason.TrustRootWindow, What: what,
+			Expected: "each authority and log with the start of its validity", Err: err,
+		}
+	}
+	material, err := root.NewTrustedRootFromProtobuf(pb)
+	if err != nil {
+		return nil, &reason.Error{Code: reason.TrustRootMalformed, What: what, Err: err}
+	}
+	return material, nil
+}
