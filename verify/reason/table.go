@@ -22,6 +22,7 @@ func tables() [][]Row {
 		auditRows,
 		treeRows,
 		artifactRows,
+		contentRows,
 		sbomRows,
 		planRows,
 	}
