@@ -195,7 +195,7 @@ func TestCoverageText(t *testing.T) {
 		Mismatch: []Gap{{Path: "m", Want: "33", Got: "44"}},
 		Absent:   []string{"gone away", "é"}}
 	text := c.Encode()
-	back, err := Decode(text)
+	back, err := DecodeCoverage(text)
 	if err != nil || !reflect.DeepEqual(back, c) {
 		t.Fatalf("%v\n%+v\n%+v", err, back, c)
 	}
@@ -212,7 +212,7 @@ func TestCoverageText(t *testing.T) {
 		"unordered": "ztlaunch.coverage/v1 1 1\nabsent \"a\"\nunlisted - - - \"a\"\n",
 		"spelling":  "ztlaunch.coverage/v1 1 1\nabsent `a`\n",
 	} {
-		if got, err := Decode([]byte(bad)); err == nil {
+		if got, err := DecodeCoverage([]byte(bad)); err == nil {
 			t.Errorf("%s: read as %+v", name, got)
 		}
 	}
@@ -246,7 +246,7 @@ func FuzzParse(f *testing.F) {
 		if c.Files() != 1 {
 			t.Fatalf("one file compared, %d counted", c.Files())
 		}
-		if back, err := Decode(c.Encode()); err != nil || !reflect.DeepEqual(back, c) {
+		if back, err := DecodeCoverage(c.Encode()); err != nil || !reflect.DeepEqual(back, c) {
 			t.Fatalf("%v: %+v", err, back)
 		}
 	})
@@ -278,7 +278,7 @@ func FuzzScan(f *testing.F) {
 func FuzzDecode(f *testing.F) {
 	f.Add(Coverage{Listed: 1, Unlisted: []Gap{{Path: "a", Got: "b", Executable: true}}, Absent: []string{"c"}}.Encode())
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if c, err := Decode(raw); err == nil && !bytes.Equal(c.Encode(), raw) {
+		if c, err := DecodeCoverage(raw); err == nil && !bytes.Equal(c.Encode(), raw) {
 			t.Fatal("not canonical, yet read")
 		}
 	})

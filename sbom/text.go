@@ -53,9 +53,9 @@ func orNone(s string) string {
 	return s
 }
 
-// Decode reads what Encode wrote, and nothing else: any other spelling of the
+// DecodeCoverage reads what Encode wrote, and nothing else: any other spelling of the
 // same coverage is refused.
-func Decode(b []byte) (Coverage, error) {
+func DecodeCoverage(b []byte) (Coverage, error) {
 	var c Coverage
 	head, rest, ok := bytes.Cut(b, []byte("\n"))
 	f := strings.Split(string(head), " ")
