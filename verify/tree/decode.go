@@ -1,0 +1,314 @@
+package tree
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// Decode reads what Encode wrote and nothing else: a text that Encode would have
+// written differently is refused (tree-malformed). The Tree's digest is computed
+// anew.
+func Decode(raw []byte) (Tree, error) {
+	text := string(raw)
+	d := decoder{rest: text}
+	entries, ok := d.entries()
+	if !ok {
+		return Tree{}, d.refusal()
+	}
+	canonical := raw[:len(text)-len(d.rest)]
+	sum := make(chan digest.Digest, 1)
+	go func() { sum <- digest.FromBytes(canonical) }()
+	ok = d.places(entries)
+	t := Tree{entries: entries, digest: <-sum, size: total(entries)}
+	if !ok {
+		return Tree{}, d.refusal()
+	}
+	return t, nil
+}
+
+// decoder walks the text line by line; why and line describe the first fault.
+type decoder struct {
+	rest string
+	line int
+	why  string
+}
+
+func (d *decoder) refusal() error {
+	return &reason.Error{Code: reason.TreeMalformed, What: fmt.Sprintf("read tree: line %d", d.line), Found: d.why}
+}
+
+func (d *decoder) fail(why string) bool {
+	d.why = why
+	return false
+}
+
+// next cuts one line off.
+func (d *decoder) next() (string, bool) {
+	d.line++
+	i := strings.IndexByte(d.rest, '\n')
+	if i < 0 {
+		return "", d.fail("the text ends early")
+	}
+	line := d.rest[:i]
+	d.rest = d.rest[i+1:]
+	return line, true
+}
+
+// count reads a line of prefix and a number that the rest of the text has room for.
+func (d *decoder) count(prefix string) (int, bool) {
+	line, ok := d.next()
+	if !ok {
+		return 0, false
+	}
+	s, ok := strings.CutPrefix(line, prefix)
+	if !ok {
+		return 0, d.fail("no line \"" + prefix + "N\"")
+	}
+	n, ok := number(s, int64(len(d.rest)))
+	if !ok {
+		return 0, d.fail("the count is wrong")
+	}
+	return int(n), true
+}
+
+func (d *decoder) entries() ([]Entry, bool) {
+	n, ok := d.count(header)
+	if !ok || n == 0 {
+		return nil, d.fail("no header")
+	}
+	entries := make([]Entry, n)
+	for i := range entries {
+		line, ok := d.next()
+		if !ok || !d.entry(&entries[i], line) {
+			return nil, false
+		}
+		if i == 0 {
+			if entries[0].Path != "." || entries[0].Type != Dir {
+				return nil, d.fail("the first entry is not the root directory")
+			}
+			continue
+		}
+		if why := follows(&entries[i-1], &entries[i]); why != "" {
+			return nil, d.fail(why)
+		}
+	}
+	return entries, true
+}
+
+// follows reports why e cannot stand directly behind prev in a Tree, or "".
+func follows(prev, e *Entry) string {
+	if code := validPath(e.Path); code != "" {
+		return "the path is refused: " + string(code)
+	}
+	if prev.Path != "." && comparePaths(prev.Path, e.Path) >= 0 {
+		return "paths are out of order"
+	}
+	up := parent(e.Path)
+	switch {
+	case up == ".":
+	case up == prev.Path && prev.Type == Dir:
+	case len(prev.Path) > len(up) && prev.Path[len(up)] == '/' && prev.Path[:len(up)] == up:
+	default:
+		return "the path's parent is not a directory of the tree"
+	}
+	return ""
+}
+
+// entry parses one line into e; the caller checks its place.
+func (d *decoder) entry(e *Entry, line string) bool {
+	cut := func() string {
+		f, rest, _ := strings.Cut(line, " ")
+		line = rest
+		return f
+	}
+	ends := line == "" || line[len(line)-1] == ' '
+	kind, mode := cut(), cut()
+	if ends || len(kind) != 1 || len(mode) != 4 {
+		return d.fail("the line is not an entry")
+	}
+	e.Type = Type(kind[0])
+	for i := range 4 {
+		c := mode[i]
+		if c < '0' || c > '7' {
+			return d.fail("the mode is wrong")
+		}
+		e.Mode = e.Mode<<3 | uint32(c-'0')
+	}
+	uid, ok1 := number(cut(), math.MaxUint16)
+	gid, ok2 := number(cut(), math.MaxUint16)
+	e.UID, e.GID = uint32(uid), uint32(gid)
+	time := cut()
+	digits, negative := strings.CutPrefix(time, "-")
+	var ok3, ok4 bool
+	e.MTime, ok3 = number(digits, math.MaxInt64)
+	if negative {
+		ok3 = ok3 && e.MTime != 0
+		e.MTime = -e.MTime
+	}
+	e.Path, ok4 = field(cut(), plain)
+	if !ok1 || !ok2 || !ok3 || !ok4 || e.Path == "" {
+		return d.fail("the owner, time or path is wrong")
+	}
+	switch e.Type {
+	case File:
+		var ok bool
+		e.Size, ok = number(cut(), math.MaxInt64)
+		e.Digest = digest.Digest(cut())
+		if !ok || !validDigest(e.Digest) {
+			return d.fail("the size or digest is wrong")
+		}
+	case Symlink:
+		var ok bool
+		e.Link, ok = field(cut(), plain)
+		if !ok || !validLink(e.Link) || e.Mode != 0o777 {
+			return d.fail("the symlink is wrong")
+		}
+	case Dir, FIFO:
+	default:
+		return d.fail("the type is wrong")
+	}
+	if line == "" {
+		return true
+	}
+	return d.extras(e, line)
+}
+
+// extras parses the optional fields at the end of a line.
+func (d *decoder) extras(e *Entry, line string) bool {
+	f, line, more := strings.Cut(line, " ")
+	next := func() { f, line, more = strings.Cut(line, " ") }
+	if f == "hardlink" {
+		if e.Type != File {
+			return d.fail("a hard link that is not a file")
+		}
+		e.HardLink = true
+		if !more {
+			return true
+		}
+		next()
+	}
+	if s, ok := strings.CutPrefix(f, "origin="); ok {
+		if s != Ours {
+			return d.fail("the origin is unknown")
+		}
+		e.Origin = Ours
+		if !more {
+			return true
+		}
+		next()
+	}
+	last, size := "", 0
+	for {
+		s, ok := strings.CutPrefix(f, "xattr:")
+		k, v, ok2 := strings.Cut(s, "=")
+		name, ok3 := field(k, key)
+		val, ok4 := field(v, value)
+		size += len(name) + len(val)
+		if !ok || !ok2 || !ok3 || !ok4 || name <= last || !keptXattr(name) || size > maxXattrs {
+			return d.fail("an extended attribute or an unknown field is wrong")
+		}
+		if e.Xattrs == nil {
+			e.Xattrs = map[string]string{}
+		}
+		e.Xattrs[name], last = val, name
+		if !more {
+			return true
+		}
+		next()
+	}
+}
+
+// places reads the part behind the canonical text into the entries.
+func (d *decoder) places(entries []Entry) bool {
+	n, ok := d.count("blobs ")
+	if !ok {
+		return false
+	}
+	blobs := make([]digest.Digest, n)
+	seen := make(map[digest.Digest]bool, n)
+	for i := range blobs {
+		line, ok := d.next()
+		if !ok {
+			return false
+		}
+		blobs[i] = digest.Digest(line)
+		if !validDigest(blobs[i]) || seen[blobs[i]] {
+			return d.fail("the blob is wrong")
+		}
+		seen[blobs[i]] = true
+	}
+	used := int64(0)
+	for i := range entries {
+		e := &entries[i]
+		if e.Type != File {
+			continue
+		}
+		line, ok := d.next()
+		if !ok {
+			return false
+		}
+		if line == "-" {
+			continue
+		}
+		blob, offset, _ := strings.Cut(line, " ")
+		b, ok1 := number(blob, used)
+		e.Offset, ok = number(offset, math.MaxInt64-e.Size)
+		if !ok || !ok1 || b >= int64(n) {
+			return d.fail("the place is wrong")
+		}
+		used = max(used, b+1)
+		e.Blob = blobs[b]
+	}
+	d.line++
+	if used != int64(n) {
+		return d.fail("a blob is not used")
+	}
+	if d.rest != "" {
+		return d.fail("data behind the end")
+	}
+	return true
+}
+
+// number parses a decimal without sign or leading zeros, at most limit.
+func number(s string, limit int64) (int64, bool) {
+	if s == "" || len(s) > 19 || s[0] == '0' && len(s) > 1 {
+		return 0, false
+	}
+	var n uint64
+	for i := range len(s) {
+		c := s[i] - '0'
+		if c > 9 {
+			return 0, false
+		}
+		n = n*10 + uint64(c)
+	}
+	if n > math.MaxInt64 || int64(n) > limit {
+		return 0, false
+	}
+	return int64(n), true
+}
+
+// validDigest is digest.Digest's own rule for sha256, without its regular expression.
+func validDigest(d digest.Digest) bool {
+	const prefix = "sha256:"
+	if len(d) != len(prefix)+64 || d[:len(prefix)] != prefix {
+		return false
+	}
+	for i := len(prefix); i < len(d); i++ {
+		if c := d[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// validLink reports whether s can be a symlink's target.
+func validLink(s string) bool {
+	return s != "" && len(s) <= maxPath && strings.IndexByte(s, 0) < 0 && utf8.ValidString(s)
+}
