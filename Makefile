@@ -1,0 +1,148 @@
+# Everything that is built, tested and shipped. `make` alone lists the targets.
+#
+# The first target that needs a compiler sets up what the machine lacks (see
+# .ci/setup.sh); all other state lives in .cache, bin and dist.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1767225600)
+FUZZTIME ?= 5s
+TESTFLAGS ?=
+
+RUNC := v1.5.2
+COSIGN := v3.1.3
+MODULE := github.com/ztlaunch/ztlaunch
+
+# A toolchain that setup fetched goes before the system's. GOTOOLCHAIN=local: which
+# go runs is setup's decision, and made once.
+export PATH := $(CURDIR)/.cache/go/bin:$(PATH)
+export GOTOOLCHAIN := local
+export SOURCE_DATE_EPOCH
+# Where tests, the demo and the bench find what was built for them.
+export ZTLAUNCH_BIN := $(CURDIR)/bin
+export ZTLAUNCH_IMAGES := $(CURDIR)/.cache/images
+export ZTLAUNCH_DEBIAN := $(CURDIR)/.cache/debian/layout
+
+GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
+STATIC := -ldflags '-s -w -buildid='
+# Folders that ./... leaves out: programs for tests, and the build's own tools.
+EXTRA = $(shell find testdata .ci -name '*.go' -printf './%h\n' | sort -u)
+PACKAGES = ./... $(EXTRA)
+SUM := .cache/tools/testsum
+LINT := .cache/tools/golangci-lint
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## Build
+
+.PHONY: build
+build: bin/ztlaunch bin/ztlaunch-sbom bin/ztlaunch-runc ## build the three programs into bin/
+
+.PHONY: FORCE
+FORCE:
+
+.PHONY: setup
+setup:
+	@.ci/setup.sh build
+
+.PHONY: setup-test
+setup-test:
+	@.ci/setup.sh test
+
+# The runtime's sha256 goes into the launcher, so the runtime comes first.
+bin/ztlaunch: bin/ztlaunch-runc FORCE
+	@pin=$$(sha256sum bin/ztlaunch-runc | cut -d ' ' -f 1); \
+	$(GOBUILD) -ldflags "-s -w -buildid= -X main.version=$(VERSION) -X $(MODULE)/launch/runc.pin=$$pin" -o $@ ./cmd/ztlaunch; \
+	grep -qF "$$pin" $@ || { echo "$@: the pin of ztlaunch-runc is not in it" >&2; exit 1; }
+
+bin/ztlaunch-sbom: setup FORCE
+	@$(GOBUILD) -ldflags "-s -w -buildid= -X main.version=$(VERSION)" -o $@ ./cmd/ztlaunch-sbom
+
+bin/ztlaunch-runc: setup FORCE
+	@.ci/runc.sh $(RUNC) $@
+
+.PHONY: install
+install: build ## install under DESTDIR and PREFIX (/usr/local)
+	install -D -m 755 bin/ztlaunch '$(DESTDIR)$(PREFIX)/bin/ztlaunch'
+	install -D -m 755 bin/ztlaunch-runc '$(DESTDIR)$(PREFIX)/libexec/ztlaunch/ztlaunch-runc'
+	install -D -m 755 bin/ztlaunch-sbom '$(DESTDIR)$(PREFIX)/libexec/ztlaunch/ztlaunch-sbom'
+
+.PHONY: dist
+dist: build ## make the release tarball and SHA256SUMS in dist/
+	@.ci/dist.sh '$(VERSION)' $(RUNC)
+
+.PHONY: clean
+clean: ## remove everything that was made, caches too
+	rm -rf bin dist .cache
+
+## Test
+
+.PHONY: images
+images: setup-test .cache/testbin/images ## build the agents, servers and images that tests and the demo use
+	@.ci/images.sh
+
+.cache/testbin/images: setup FORCE
+	@$(GOBUILD) $(STATIC) -o $@ ./testdata/images
+
+$(SUM): setup FORCE
+	@go build -buildvcs=false -o $@ ./.ci/testsum
+
+.PHONY: test
+test: build images $(SUM) ## run every test; one that cannot run here is counted aloud
+	@go test -json $(TESTFLAGS) $(PACKAGES) | $(SUM)
+
+.PHONY: race
+race: ## the same under the race detector
+	@$(MAKE) test TESTFLAGS='-race $(TESTFLAGS)'
+
+.PHONY: fuzz
+fuzz: setup ## run each fuzz target for FUZZTIME (5s)
+	@.ci/fuzz.sh $(FUZZTIME)
+
+.PHONY: check
+check: fmt vet lint race fuzz ## format, vet, lint, build, race tests end to end, short fuzz
+
+.PHONY: fmt
+fmt: setup ## fail on files that gofmt would change
+	@found=$$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 -r gofmt -l); \
+	[ -z "$$found" ] || { printf 'gofmt would change:\n%s\n' "$$found" >&2; exit 1; }
+
+.PHONY: vet
+vet: setup
+	@go vet $(PACKAGES)
+
+.PHONY: lint
+lint: $(LINT) ## run golangci-lint with .golangci.yml
+	@$(LINT) run $(PACKAGES)
+
+$(LINT): .ci/tools.mod .ci/tools.sum | setup
+	@echo 'build golangci-lint (a few minutes, once)' >&2
+	@go build -modfile=.ci/tools.mod -buildvcs=false -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: interop
+interop: build images $(SUM) .cache/tools/cosign-$(COSIGN) ## hold us against the real cosign, both ways
+	@ZTLAUNCH_COSIGN='$(CURDIR)/.cache/tools/cosign-$(COSIGN)' go test -json -count=1 -run Interop $(PACKAGES) | $(SUM)
+
+.cache/tools/cosign-$(COSIGN): | setup
+	@echo 'build cosign $(COSIGN) (a few minutes, once)' >&2
+	@mkdir -p $(@D)
+	@GOFLAGS= GOBIN='$(CURDIR)/.cache/tools' go install -trimpath -buildvcs=false github.com/sigstore/cosign/v3/cmd/cosign@$(COSIGN)
+	@mv .cache/tools/cosign $@
+
+.PHONY: bench
+bench: build images ## measure version and warm launches beside runc, docker and podman
+	@if [ -e testdata/bench/bench.sh ]; then bash testdata/bench/bench.sh; else go run ./testdata/bench; fi
+
+.PHONY: demo
+demo: build images ## verify and run a real agent, then show five refusals
+	@if [ -e testdata/demo/demo.sh ]; then bash testdata/demo/demo.sh; else go run ./testdata/demo; fi
