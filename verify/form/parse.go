@@ -119,24 +119,13 @@ func (d *Doc) tokens(tokens token.Tokens) bool {
 		case token.SequenceEntryType:
 			entries++
 		}
-		deep := flow > maxDepth || entries > maxDepth || t.Type == token.SequenceEntryType && at.Column > 256
+		deep := flow > maxDepth || entries > maxDepth
 		switch {
 		case bad != "":
 			d.fail(at.Line, at.Column, &reason.Error{Code: reason.FormUnsupported, Expected: "plain mappings, lists and values", Found: bad})
 			return false
 		case deep:
 			d.deep(at)
-			return false
-		}
-	}
-	return d.indents(tokens)
-}
-
-// indents bounds block nesting: each level stands further to the right.
-func (d *Doc) indents(tokens token.Tokens) bool {
-	for _, t := range tokens {
-		if t.Type == token.MappingValueType && t.Position.IndentNum > 256 {
-			d.deep(t.Position)
 			return false
 		}
 	}
