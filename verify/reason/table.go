@@ -19,11 +19,15 @@ func tables() [][]Row {
 	return [][]Row{
 		generalRows,
 		trustRows,
+		signRows,
+		evidenceRows,
 		auditRows,
 		treeRows,
+		rootfsRows,
 		artifactRows,
 		contentRows,
 		sbomRows,
+		formRows,
 		planRows,
 	}
 }

@@ -1,0 +1,65 @@
+package audit
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// patience is how long an append waits for the others. One takes milliseconds;
+// a lock held longer belongs to a process that was stopped.
+const patience = 20 * time.Second
+
+// lock takes flock(2) on a folder, through a descriptor of its own, so that it
+// holds between goroutines too.
+func lock(dir string, how int) (unlock func(), err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, unwritable("lock "+dir, err)
+	}
+	err = flock(d, how|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		done := make(chan error, 1)
+		go func() { done <- flock(d, how) }()
+		t := time.NewTimer(patience)
+		defer t.Stop()
+		select {
+		case err = <-done:
+		case <-t.C:
+			go func() { <-done; d.Close() }() // the wait cannot be called off
+			return nil, &reason.Error{Code: reason.AuditUnwritable, What: "lock " + dir,
+				Expected: "the lock within " + patience.String(), Found: "another process holds it",
+				Next: "fuser -v " + dir}
+		}
+	}
+	if err != nil {
+		d.Close()
+		return nil, unwritable("lock "+dir, err)
+	}
+	return func() { d.Close() }, nil
+}
+
+func flock(d *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(d.Fd()), how); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func unwritable(what string, err error) error {
+	return &reason.Error{Code: reason.AuditUnwritable, What: what, Err: err,
+		Next: "make room, or make the folder writable, and try again"}
+}
+
+// refusal keeps a refusal as it is and calls everything else unwritable.
+func refusal(what string, err error) error {
+	if e, ok := reason.Of(err); ok {
+		return e
+	}
+	return unwritable(what, err)
+}
