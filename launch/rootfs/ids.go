@@ -1,0 +1,151 @@
+package rootfs
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// BlockSize is how many uids and gids one task has.
+const BlockSize = 1 << 16
+
+// Range is Count ids from Start on.
+type Range struct{ Start, Count uint32 }
+
+// DefaultIDs is where tasks take their blocks from: 8192 of them, below 2^31, which
+// some programs hold for negative.
+func DefaultIDs() Range { return Range{0x40000000, 0x20000000} }
+
+// SubIDs reads the ranges of an /etc/subuid or /etc/subgid: lines of
+// "name:start:count", with comments and empty lines. A line that is anything else is
+// an error: what it meant to cover must not be given to a task.
+func SubIDs(r io.Reader) ([]Range, error) {
+	var out []Range
+	in := bufio.NewScanner(io.LimitReader(r, 16<<20))
+	for n := 1; in.Scan(); n++ {
+		line := strings.TrimSpace(in.Text())
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		f := strings.Split(line, ":")
+		if len(f) != 3 {
+			return nil, fmt.Errorf("read subordinate ids: line %d is not name:start:count", n)
+		}
+		start, err1 := strconv.ParseUint(f[1], 10, 32)
+		count, err2 := strconv.ParseUint(f[2], 10, 32)
+		if err1 != nil || err2 != nil {
+			return nil, fmt.Errorf("read subordinate ids: line %d is not name:start:count", n)
+		}
+		out = append(out, Range{uint32(start), uint32(count)})
+	}
+	return out, in.Err()
+}
+
+func (r Range) overlaps(o Range) bool {
+	return uint64(r.Start) < uint64(o.Start)+uint64(o.Count) && uint64(o.Start) < uint64(r.Start)+uint64(r.Count)
+}
+
+// IDs is one block of ids that no other task has. It is held by a lock on an open
+// file, so that it is free again when the last process that has the file is gone.
+type IDs struct {
+	Base uint32 // first uid and first gid
+	lock *os.File
+	path string
+}
+
+// TakeIDs takes the first free block of from that touches none of covered. dir,
+// made 0700 when missing, holds one lock file for each block in use. When there is
+// none: ids-exhausted.
+func TakeIDs(dir string, from Range, covered []Range) (*IDs, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("take ids: %w", err)
+	}
+	for i := range from.Count / BlockSize {
+		block := Range{from.Start + i*BlockSize, BlockSize}
+		if touches(block, covered) {
+			continue
+		}
+		path := filepath.Join(dir, strconv.FormatUint(uint64(block.Start), 10))
+		f, err := lockFile(path, false)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("take ids: %w", err)
+		}
+		return &IDs{Base: block.Start, lock: f, path: path}, nil
+	}
+	return nil, &reason.Error{Code: reason.IDsExhausted, What: "take ids",
+		Expected: fmt.Sprintf("a free block of %d ids in %d..%d", BlockSize, from.Start, uint64(from.Start)+uint64(from.Count)-1), Found: "none"}
+}
+
+func touches(r Range, covered []Range) bool {
+	for _, c := range covered {
+		if r.overlaps(c) {
+			return true
+		}
+	}
+	return false
+}
+
+// File is the lock. A process that outlives the caller, as the keeper does, inherits
+// it to hold the block.
+func (i *IDs) File() *os.File { return i.lock }
+
+// Release lets go of the block. It is free once every process that has the lock's
+// file is gone; the last one to call Release removes the file's name.
+func (i *IDs) Release() error { return unlockFile(i.lock, i.path) }
+
+// lockFile opens and locks the file at path, made when missing. wait false makes it
+// fail with EWOULDBLOCK when another has the lock.
+func lockFile(path string, wait bool) (*os.File, error) {
+	how := unix.LOCK_EX
+	if !wait {
+		how |= unix.LOCK_NB
+	}
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		err = unix.Flock(int(f.Fd()), how)
+		for err == unix.EINTR {
+			err = unix.Flock(int(f.Fd()), how)
+		}
+		if err != nil {
+			closeAll(f)
+			return nil, &os.PathError{Op: "flock", Path: path, Err: err}
+		}
+		// Who had the lock before may have removed the file: then it locks nothing.
+		here, err1 := f.Stat()
+		there, err2 := os.Lstat(path)
+		if err1 == nil && err2 == nil && os.SameFile(here, there) {
+			return f, nil
+		}
+		closeAll(f)
+	}
+}
+
+// unlockFile lets go of a lock, and removes its name when nobody else holds it.
+func unlockFile(f *os.File, path string) error {
+	if err := f.Close(); err != nil {
+		return err
+	}
+	again, err := lockFile(path, false)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.Remove(path), again.Close())
+}

@@ -1,0 +1,97 @@
+package rootfs
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+// record is what is written down about a kept seal, as one JSON object in a 0600
+// file. It is believed only as far as the mount at hand agrees.
+type record struct {
+	Version string        `json:"version"`
+	Boot    string        `json:"boot"`   // /proc/sys/kernel/random/boot_id
+	Mount   uint64        `json:"mount"`  // unique mount id
+	Form    Form          `json:"form"`   //
+	Tree    digest.Digest `json:"tree"`   //
+	Image   digest.Digest `json:"image"`  //
+	Size    int64         `json:"size"`   // bytes
+	Hashed  time.Time     `json:"hashed"` // last time every byte was read
+}
+
+const maxRecord = 4096
+
+// bootID names this boot of the host.
+func bootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("read boot id: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// readRecord reads a record as strictly as it was written.
+func readRecord(path string) (record, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return record{}, err
+	}
+	defer closeAll(f)
+	raw, err := io.ReadAll(io.LimitReader(f, maxRecord+1))
+	if err != nil {
+		return record{}, err
+	}
+	return parseRecord(raw)
+}
+
+func parseRecord(raw []byte) (record, error) {
+	var r record
+	if len(raw) > maxRecord {
+		return record{}, fmt.Errorf("read seal record: over %d bytes", maxRecord)
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return record{}, fmt.Errorf("read seal record: %w", err)
+	}
+	if again, err := r.text(); err != nil || !bytes.Equal(again, raw) {
+		return record{}, fmt.Errorf("read seal record: not as it was written")
+	}
+	return r, nil
+}
+
+func (r record) text() ([]byte, error) {
+	b, err := json.Marshal(r)
+	return append(b, '\n'), err
+}
+
+// write puts the record in place at once.
+func (r record) write(path string) error {
+	b, err := r.text()
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".record-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
