@@ -24,6 +24,7 @@ func tables() [][]Row {
 		auditRows,
 		treeRows,
 		rootfsRows,
+		runcRows,
 		artifactRows,
 		contentRows,
 		sbomRows,
