@@ -27,7 +27,10 @@ func tables() [][]Row {
 		runcRows,
 		artifactRows,
 		contentRows,
+		fetchRows,
+		modelRows,
 		sbomRows,
+		policyRows,
 		formRows,
 		planRows,
 	}

@@ -1,0 +1,185 @@
+package evidence
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/hex"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	sigverify "github.com/sigstore/sigstore-go/pkg/verify"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/trust"
+)
+
+// skew is how far in the future a verified time may lie: the difference
+// between two honest clocks.
+const skew = 5 * time.Minute
+
+// Check proves that an envelope, in the eyes of r, says something about one of
+// the subjects. It extracts who signed and decides nothing about them: no
+// identity is wrong here.
+func Check(e Envelope, r trust.Root, subjects []digest.Digest, now time.Time) (Claim, error) {
+	switch {
+	case e.Zero():
+		return Claim{}, &reason.Error{Code: reason.EnvelopeMalformed, What: "check envelope", Found: "nothing"}
+	case e.statement == nil:
+		return Claim{}, &reason.Error{
+			Code: reason.EnvelopeNotDSSE, What: "check envelope " + e.sum.String(),
+			Expected: "a DSSE envelope with an in-toto statement", Found: "a signature over a bare message",
+		}
+	}
+	subject, err := e.statement.subject(subjects)
+	if err != nil {
+		return Claim{}, err
+	}
+	return e.claim(r, subject, about(subject), now)
+}
+
+// CheckBlob proves that an envelope, in the eyes of r, was signed over these
+// bytes or speaks about them. Unlike Check it takes a signature over a bare
+// message, whose Claim has no predicate type.
+func CheckBlob(e Envelope, r trust.Root, blob []byte, now time.Time) (Claim, error) {
+	if e.Zero() {
+		return Claim{}, &reason.Error{Code: reason.EnvelopeMalformed, What: "check envelope", Found: "nothing"}
+	}
+	subject := digest.FromBytes(blob)
+	what := about(subject)
+	if e.statement != nil {
+		if _, err := e.statement.subject([]digest.Digest{subject}); err != nil {
+			return Claim{}, err
+		}
+	} else if d := e.bundle.GetMessageSignature().GetMessageDigest(); d.GetAlgorithm() == protocommon.HashAlgorithm_SHA2_256 &&
+		hex.EncodeToString(d.GetDigest()) != subject.Encoded() {
+		return Claim{}, &reason.Error{
+			Code: reason.SubjectMismatch, What: "match message digest",
+			Expected: subject.String(), Found: "sha256:" + hex.EncodeToString(d.GetDigest()),
+		}
+	} else {
+		what = func() sigverify.ArtifactPolicyOption { return sigverify.WithArtifact(bytes.NewReader(blob)) }
+	}
+	return e.claim(r, subject, what, now)
+}
+
+// artifact asks sigstore-go what must have been signed. It is made anew for
+// every question, because a reader can be read only once.
+type artifact func() sigverify.ArtifactPolicyOption
+
+// about asks for a statement about one digest.
+func about(subject digest.Digest) artifact {
+	return func() sigverify.ArtifactPolicyOption {
+		sum, _ := hex.DecodeString(subject.Encoded()) // the statement's parser made it from 32 bytes
+		return sigverify.WithArtifactDigest("sha256", sum)
+	}
+}
+
+// proof is who signed, and by when.
+type proof struct {
+	signer Signer
+	logged bool
+	times  []witnessed
+}
+
+// witnessed is a verified time and who vouches for it.
+type witnessed struct {
+	at     time.Time
+	source TimeSource
+}
+
+func (e Envelope) claim(r trust.Root, subject digest.Digest, what artifact, now time.Time) (Claim, error) {
+	b, err := bundle.NewBundle(e.bundle)
+	if err != nil {
+		return Claim{}, &reason.Error{Code: reason.EnvelopeMalformed, What: "check envelope " + e.sum.String(), Err: err}
+	}
+	s := signed{Bundle: b, envelope: e, artifact: what, now: now}
+	var p proof
+	if e.bundle.GetVerificationMaterial().GetPublicKey() != nil {
+		p, err = s.keyed(r)
+	} else {
+		p, err = s.keyless(r)
+	}
+	if err != nil {
+		return Claim{}, err
+	}
+	for _, t := range p.times {
+		if t.at.After(now.Add(skew)) {
+			return Claim{}, &reason.Error{
+				Code: reason.TimestampFuture, What: "check time of envelope " + e.sum.String(),
+				Expected: "at most " + now.Add(skew).UTC().Format(time.RFC3339), Found: t.at.UTC().Format(time.RFC3339),
+				Next: "compare this host's clock with another",
+			}
+		}
+	}
+	c := Claim{signer: p.signer, subject: subject, logged: p.logged, envelope: e.sum}
+	if len(p.times) > 0 {
+		first := slices.MinFunc(p.times, func(a, b witnessed) int {
+			return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.source, b.source))
+		})
+		c.at, c.source = first.at.UTC(), first.source
+	}
+	if e.statement != nil {
+		st := e.statement
+		c.statementType, c.predicateType, c.predicate, c.subjects = st.kind, st.predicateType, st.predicate, st.subjects
+	} else {
+		c.subjects = []Subject{{SHA256: subject}}
+	}
+	return c, nil
+}
+
+// signed is an envelope on its way through sigstore-go.
+type signed struct {
+	*bundle.Bundle
+	envelope Envelope
+	artifact artifact
+	now      time.Time
+}
+
+// Version hides the bundle's version from sigstore-go, which uses it for one
+// thing: for the known versions it also tries SHA-256 on certificates with
+// P-384 and P-521 keys, and says so on standard error.
+func (s signed) Version() (string, error) { return "exact", nil }
+
+// refuse names a cause for this envelope.
+func (s signed) refuse(code reason.Code, expected, found string, err error) error {
+	return &reason.Error{Code: code, What: "check envelope " + s.envelope.sum.String(), Expected: expected, Found: found, Err: err}
+}
+
+// keyless proves a bundle that carries a certificate.
+func (s signed) keyless(r trust.Root) (proof, error) {
+	material, err := r.Sigstore()
+	if err != nil {
+		return proof{}, err
+	}
+	signer, err := identity(leafOf(s.GetVerificationMaterial()))
+	if err != nil {
+		return proof{}, s.refuse(reason.CertificateIdentity, "one subject alternative name and one issuer", "", err)
+	}
+	options := []sigverify.VerifierOption{
+		sigverify.WithTransparencyLog(1), sigverify.WithObserverTimestamps(1), sigverify.WithoutStatementPredicate(),
+	}
+	if len(material.CTLogs()) > 0 {
+		options = append(options, sigverify.WithSignedCertificateTimestamps(1))
+	}
+	v, err := sigverify.NewVerifier(material, options...)
+	if err != nil {
+		return proof{}, err
+	}
+	// Check extracts the identity and the policy decides about it, so the
+	// library is told not to. This is the only such call in the program.
+	result, err := v.Verify(s, sigverify.NewPolicy(s.artifact(), sigverify.WithoutIdentitiesUnsafe()))
+	if err != nil {
+		return proof{}, s.diagnose(material, err)
+	}
+	p := proof{signer: signer, logged: true}
+	for _, t := range result.VerifiedTimestamps {
+		source := TimeTSA
+		if t.Type == "Tlog" {
+			source = TimeLog
+		}
+		p.times = append(p.times, witnessed{t.Timestamp, source})
+	}
+	return p, nil
+}

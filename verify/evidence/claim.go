@@ -1,0 +1,126 @@
+package evidence
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// TimeSource says who vouches for the time of a Claim.
+type TimeSource uint8
+
+// The sources of time. The zero source vouches for nothing.
+const (
+	TimeNone TimeSource = iota
+	TimeLog             // a transparency log's signed entry timestamp
+	TimeTSA             // an RFC 3161 timestamp authority
+)
+
+// String is the source as reports print it.
+func (s TimeSource) String() string {
+	switch s {
+	case TimeLog:
+		return "tlog"
+	case TimeTSA:
+		return "tsa"
+	}
+	return "none"
+}
+
+// Signer is who signed. Either Key is set, or the fields of a certificate
+// are, byte for byte as the certificate holds them.
+type Signer struct {
+	Key string // trust.Key ID, "" if keyless
+
+	Issuer  string // OIDC issuer: 1.3.6.1.4.1.57264.1.8, or .1.1 in old certificates
+	SAN     string // the one subject alternative name
+	SANType string // "uri", "email" or "other"
+
+	BuildSignerURI                      string // .1.9
+	BuildSignerDigest                   string // .1.10
+	RunnerEnvironment                   string // .1.11
+	SourceRepositoryURI                 string // .1.12
+	SourceRepositoryDigest              string // .1.13
+	SourceRepositoryRef                 string // .1.14
+	SourceRepositoryIdentifier          string // .1.15
+	SourceRepositoryOwnerURI            string // .1.16
+	SourceRepositoryOwnerIdentifier     string // .1.17
+	BuildConfigURI                      string // .1.18
+	BuildConfigDigest                   string // .1.19
+	BuildTrigger                        string // .1.20
+	RunInvocationURI                    string // .1.21
+	SourceRepositoryVisibilityAtSigning string // .1.22
+
+	// Deprecated by Fulcio in favour of the above, still issued.
+	GitHubWorkflowTrigger    string // .1.2
+	GitHubWorkflowSHA        string // .1.3
+	GitHubWorkflowName       string // .1.4
+	GitHubWorkflowRepository string // .1.5
+	GitHubWorkflowRef        string // .1.6
+}
+
+// Keyless says whether a certificate named the signer.
+func (s Signer) Keyless() bool { return s.Key == "" && s.SAN != "" }
+
+// String is the signer in one line, for people: the key's name, or the
+// certificate's name and issuer.
+func (s Signer) String() string {
+	switch {
+	case s.Key != "":
+		return "key " + s.Key
+	case s.SAN != "":
+		return s.SAN + " (" + s.Issuer + ")"
+	}
+	return "nobody"
+}
+
+// Claim is what a signer proved to have said: this predicate, of this subject,
+// by this time. The zero Claim says nothing.
+type Claim struct {
+	signer        Signer
+	statementType string
+	predicateType string
+	predicate     json.RawMessage
+	subject       digest.Digest
+	subjects      []Subject
+	logged        bool
+	at            time.Time
+	source        TimeSource
+	envelope      digest.Digest
+}
+
+// Zero says that nothing was proved.
+func (c Claim) Zero() bool { return c.envelope == "" }
+
+// Signer is who said it.
+func (c Claim) Signer() Signer { return c.signer }
+
+// StatementType is StatementV1 or StatementV01; "" for a bare message.
+func (c Claim) StatementType() string { return c.statementType }
+
+// PredicateType is what kind of thing was said; "" for a bare message, which
+// is therefore no kind that a rule could ask for.
+func (c Claim) PredicateType() string { return c.predicateType }
+
+// Predicate is what was said, as it was signed. It is nil when the statement
+// has none.
+func (c Claim) Predicate() json.RawMessage { return slices.Clone(c.predicate) }
+
+// Subject is the digest, of those asked about, that it was said of.
+func (c Claim) Subject() digest.Digest { return c.subject }
+
+// Subjects is everything it was said of. More than one means that the signer
+// spoke of other artifacts too.
+func (c Claim) Subjects() []Subject { return slices.Clone(c.subjects) }
+
+// Logged says whether a transparency log of the Root holds the signature.
+func (c Claim) Logged() bool { return c.logged }
+
+// Time is the earliest moment by which the signature is proved to have
+// existed, and who proves it; zero and TimeNone when nobody does.
+func (c Claim) Time() (time.Time, TimeSource) { return c.at, c.source }
+
+// Envelope is the digest of the bundle that proves it.
+func (c Claim) Envelope() digest.Digest { return c.envelope }

@@ -1,0 +1,258 @@
+// Package evidence turns what somebody says into what somebody proved: an
+// Envelope is a well-formed Sigstore bundle of which nothing is true yet, a
+// Claim is one that was checked against a trust.Root. Only Check and CheckBlob
+// make Claims.
+//
+// # Envelopes
+//
+// An envelope is the JSON form of dev.sigstore.bundle.v1.Bundle, media types
+// application/vnd.dev.sigstore.bundle+json;version=0.1, =0.2, =0.3 and
+// application/vnd.dev.sigstore.bundle.v0.3+json, at most 64 MiB. Unknown,
+// duplicate and differently-cased members, trailing data, and DSSE envelopes
+// with other than one signature are refused. In place of a hint, OpenSSF Model
+// Signing before 1.1.0 wrote the public key itself (rawBytes, keyDetails), which
+// is read as that key's name. The payload of a DSSE envelope is an in-toto
+// Statement (payload type application/vnd.in-toto+json), read under the rules
+// of I-JSON: UTF-8, no duplicate member at any depth, no second value. A
+// statement has at most 1024 subjects with at most 32 digests each.
+//
+// # Checking
+//
+// No network is used. A bundle that names a public key is tried with the keys
+// of the Root and no other. The hint inside it is nobody's promise and selects
+// nothing; but a hint that is the name of a key (see trust.Key.Named), and of
+// none in the Root, ends in signature-unknown-key. A label that names no key is
+// ignored. A log entry is not required. An entry of a log that the Root knows
+// must be right; one of another log proves nothing and counts as no entry.
+// ECDSA signatures hash with the curve's own SHA-2, and with SHA-256 for
+// P-384 and P-521 as older tools did; Ed25519 is taken pure and, because cosign
+// signs so, as Ed25519ph; RSA is PKCS#1 v1.5 with SHA-256.
+//
+// A bundle with a certificate needs one verified log entry, one verified time
+// (from the log or from a timestamp authority), a chain to an authority of the
+// Root at every verified time, and a signed certificate timestamp of a
+// certificate-transparency log of the Root. A Root without such logs describes
+// an instance that runs none, and then none is asked for; that is a property
+// of the file, which the Root's digest covers. Every verified time must lie
+// no more than five minutes after now.
+//
+// The signature is proved by sigstore-go. When it refuses, the same stages are
+// run again one by one, only to name the cause: a diagnosis never turns a
+// refusal into a Claim.
+//
+// A Claim speaks about the first of the wanted subjects that the statement
+// names by sha256. Statements are of type v1, or v0.1, whose subject and
+// predicate mean the same and which cosign v3 still writes for attestations
+// (never for image signatures); Claim.StatementType tells them apart. A bundle
+// over a bare message (MessageSignature) makes no Claim about an image, because
+// it does not say what the signature means: that is envelope-not-dsse.
+// CheckBlob takes both.
+//
+// # What it does not check
+//
+// Who may sign (the policy compares Signer), what a predicate says, whether a
+// predicate type is one that anybody asked for, how old a Claim may be, and how
+// old the Root is.
+package evidence
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+// MediaType is the media type of the bundles written today.
+const MediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
+
+// MaxSize caps an envelope, in bytes.
+const MaxSize = 64 << 20
+
+// Envelope is a well-formed Sigstore bundle. Everything it says is unproved.
+// The zero Envelope is refused by Check.
+type Envelope struct {
+	sum       digest.Digest
+	bundle    *protobundle.Bundle // never written after Parse
+	statement *statement          // nil for a bundle over a bare message
+}
+
+// supported lists the versions of the bundle that are read.
+func supported(mediaType string) bool {
+	switch mediaType {
+	case MediaType,
+		"application/vnd.dev.sigstore.bundle+json;version=0.1",
+		"application/vnd.dev.sigstore.bundle+json;version=0.2",
+		"application/vnd.dev.sigstore.bundle+json;version=0.3":
+		return true
+	}
+	return false
+}
+
+// Parse reads a Sigstore bundle. It refuses with envelope-too-large,
+// envelope-malformed, envelope-duplicate-member, envelope-unknown-version,
+// envelope-signature-count, envelope-certificate, envelope-certificate-is-key,
+// log-proof-absent, payload-type, statement-malformed or statement-type.
+func Parse(raw []byte) (Envelope, error) {
+	const what = "read envelope"
+	refuse := func(code reason.Code, expected, found string, err error) (Envelope, error) {
+		return Envelope{}, &reason.Error{Code: code, What: what, Expected: expected, Found: found, Err: err}
+	}
+	if len(raw) > MaxSize {
+		return refuse(reason.EnvelopeTooLarge, fmt.Sprintf("at most %d bytes", MaxSize), fmt.Sprint(len(raw)), nil)
+	}
+	if err := strict(raw); err != nil {
+		var twice duplicateKey
+		if errors.As(err, &twice) {
+			return refuse(reason.EnvelopeDuplicateMember, "", "", err)
+		}
+		return refuse(reason.EnvelopeMalformed, "", "", err)
+	}
+	pb := new(protobundle.Bundle)
+	if err := protojson.Unmarshal(named(raw), pb); err != nil {
+		return refuse(reason.EnvelopeMalformed, "", "", err)
+	}
+	if !supported(pb.GetMediaType()) {
+		return refuse(reason.EnvelopeUnknownVersion, MediaType, fmt.Sprintf("%q", pb.GetMediaType()), nil)
+	}
+	if d := pb.GetDsseEnvelope(); d != nil {
+		if n := len(d.GetSignatures()); n != 1 {
+			return refuse(reason.EnvelopeSignatureCount, "exactly 1 signature", fmt.Sprint(n), nil)
+		}
+		// The key ID is outside of what is signed. Libraries skip a signature
+		// whose ID they do not expect; the keys to try are ours to choose.
+		d.Signatures[0].Keyid = ""
+	}
+	if err := certificates(pb.GetVerificationMaterial()); err != nil {
+		return Envelope{}, err
+	}
+	if err := promises(pb); err != nil {
+		return Envelope{}, err
+	}
+	b, err := bundle.NewBundle(pb)
+	if err != nil {
+		return refuse(reason.EnvelopeMalformed, "", "", err)
+	}
+	e := Envelope{sum: digest.FromBytes(raw), bundle: pb}
+	if d := pb.GetDsseEnvelope(); d != nil {
+		if d.GetPayloadType() != PayloadType {
+			return refuse(reason.PayloadTypeWrong, PayloadType, fmt.Sprintf("%q", d.GetPayloadType()), nil)
+		}
+		st, err := parseStatement(d.GetPayload())
+		if err != nil {
+			return refuse(reason.StatementMalformed, "", "", err)
+		}
+		if st.kind != StatementV1 && st.kind != StatementV01 {
+			return refuse(reason.StatementType, StatementV1, fmt.Sprintf("%q", st.kind), nil)
+		}
+		e.statement = &st
+	} else if _, err := b.SignatureContent(); err != nil {
+		return refuse(reason.EnvelopeMalformed, "", "", err)
+	}
+	return e, nil
+}
+
+// certificates parses each certificate that the bundle carries. A bare public
+// key in a certificate's place is named as such: read leniently, it is a signer
+// without an identity.
+func certificates(v *protobundle.VerificationMaterial) error {
+	carried := v.GetX509CertificateChain().GetCertificates()
+	if c := v.GetCertificate(); c != nil {
+		carried = append(carried, c)
+	}
+	if chain := v.GetX509CertificateChain(); chain != nil && len(carried) == 0 {
+		return &reason.Error{Code: reason.EnvelopeCertificate, What: "read certificates of envelope", Found: "an empty chain"}
+	}
+	for i, c := range carried {
+		_, err := x509.ParseCertificate(c.GetRawBytes())
+		if err == nil {
+			continue
+		}
+		code := reason.EnvelopeCertificate
+		raw := c.GetRawBytes()
+		if block, _ := pem.Decode(raw); block != nil {
+			raw = block.Bytes
+		}
+		if _, notKey := x509.ParsePKIXPublicKey(raw); notKey == nil {
+			code = reason.EnvelopeCertificateIsKey
+		}
+		return &reason.Error{Code: code, What: fmt.Sprintf("read certificate %d of envelope", i), Expected: "an X.509 certificate in DER", Err: err}
+	}
+	return nil
+}
+
+// promises holds each log entry to what its bundle version asks for: a signed
+// promise in v0.1, an inclusion proof from v0.2 on.
+func promises(pb *protobundle.Bundle) error {
+	for i, entry := range pb.GetVerificationMaterial().GetTlogEntries() {
+		absent, expected := entry.GetInclusionProof() == nil, "an inclusion proof"
+		if strings.HasSuffix(pb.GetMediaType(), "version=0.1") {
+			absent, expected = entry.GetInclusionPromise() == nil, "an inclusion promise"
+		}
+		if absent {
+			return &reason.Error{Code: reason.LogProofAbsent, What: fmt.Sprintf("read log entry %d of envelope", i), Expected: expected}
+		}
+	}
+	return nil
+}
+
+// Zero says that there is no envelope.
+func (e Envelope) Zero() bool { return e.bundle == nil }
+
+// Digest is the SHA-256 of the bundle's bytes as they were read.
+func (e Envelope) Digest() digest.Digest { return e.sum }
+
+// PredicateType is what the statement calls its predicate, unproved; "" for a
+// bundle over a bare message.
+func (e Envelope) PredicateType() string {
+	if e.statement == nil {
+		return ""
+	}
+	return e.statement.predicateType
+}
+
+// Preview is what an envelope says about itself. Nothing of it is proved: it
+// is for display, never for a decision.
+type Preview struct {
+	MediaType     string
+	StatementType string // "" for a bundle over a bare message
+	PredicateType string
+	Subjects      []Subject
+	Signer        Signer // of the certificate inside; the zero Signer for a key
+	KeyHint       string
+	LogEntries    int
+	Timestamps    int
+	LoggedAt      time.Time // as the first log entry says; zero if it does not
+}
+
+// Preview reads what the envelope says about itself.
+func (e Envelope) Preview() Preview {
+	if e.Zero() {
+		return Preview{}
+	}
+	v := e.bundle.GetVerificationMaterial()
+	p := Preview{
+		MediaType:  e.bundle.GetMediaType(),
+		KeyHint:    v.GetPublicKey().GetHint(),
+		LogEntries: len(v.GetTlogEntries()),
+		Timestamps: len(v.GetTimestampVerificationData().GetRfc3161Timestamps()),
+	}
+	if p.LogEntries > 0 && v.GetTlogEntries()[0].GetIntegratedTime() > 0 {
+		p.LoggedAt = time.Unix(v.GetTlogEntries()[0].GetIntegratedTime(), 0).UTC()
+	}
+	if e.statement != nil {
+		p.StatementType, p.PredicateType = e.statement.kind, e.statement.predicateType
+		p.Subjects = append(p.Subjects, e.statement.subjects...)
+	}
+	if leaf := leafOf(v); leaf != nil {
+		p.Signer, _ = identity(leaf) // an unreadable identity shows as none
+	}
+	return p
+}

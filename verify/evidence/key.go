@@ -1,0 +1,197 @@
+package evidence
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/sigstore/sigstore-go/pkg/root"
+	sigverify "github.com/sigstore/sigstore-go/pkg/verify"
+	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/trust"
+)
+
+// keyed proves a bundle that names a public key: it tries the keys of the Root
+// and no other.
+func (s signed) keyed(r trust.Root) (proof, error) {
+	hint := s.GetVerificationMaterial().GetPublicKey().GetHint()
+	keys := r.Keys()
+	var known trust.Key // the key that the hint names, or the only one
+	name := false
+	for _, k := range keys {
+		named, isName := k.Named(hint)
+		if named || len(keys) == 1 && !isName {
+			known = k
+		}
+		name = name || isName
+	}
+	found := "no name of a key"
+	if hint != "" {
+		found = fmt.Sprintf("%q", hint)
+	}
+	unknown := s.refuse(reason.SignatureUnknownKey, fmt.Sprintf("one of %d trusted keys", len(keys)), found, nil)
+	if len(keys) == 0 || name && known.Zero() {
+		return proof{}, unknown
+	}
+	for _, k := range keys {
+		v, err := verifier(k)
+		if err != nil {
+			return proof{}, err
+		}
+		only := material{key: v, TrustedMaterial: &root.BaseTrustedMaterial{}}
+		if err := s.signature(only); err != nil {
+			continue
+		}
+		return s.witnessed(k, only, r)
+	}
+	if !known.Zero() {
+		return proof{}, s.refuse(reason.SignatureInvalid, "a signature by "+known.ID(), "", nil)
+	}
+	return proof{}, unknown
+}
+
+// signature proves the signature alone.
+func (s signed) signature(m material) error {
+	v, err := sigverify.NewVerifier(m, sigverify.WithNoObserverTimestamps(), sigverify.WithoutStatementPredicate())
+	if err != nil {
+		return err
+	}
+	_, err = v.Verify(s, sigverify.NewPolicy(s.artifact(), sigverify.WithKey()))
+	return err
+}
+
+// witnessed proves when a valid signature by k was made, as far as the Root
+// can tell, and that k was in its window then.
+func (s signed) witnessed(k trust.Key, only material, r trust.Root) (proof, error) {
+	p := proof{signer: Signer{Key: k.ID()}}
+	entries, err := s.TlogEntries()
+	if err != nil {
+		return proof{}, s.refuse(reason.EnvelopeMalformed, "", "", err)
+	}
+	stamps, err := s.Timestamps()
+	if err != nil {
+		return proof{}, s.refuse(reason.EnvelopeMalformed, "", "", err)
+	}
+	if r.Keyless() && len(entries)+len(stamps) > 0 {
+		sigstore, err := r.Sigstore()
+		if err != nil {
+			return proof{}, err
+		}
+		all := material{key: only.key, TrustedMaterial: sigstore}
+		for _, entry := range entries {
+			if _, known := sigstore.RekorLogs()[hex.EncodeToString([]byte(entry.LogKeyID()))]; !known {
+				continue
+			}
+			times, err := sigverify.VerifyTlogEntry(s, all, 1, true)
+			if err != nil {
+				return proof{}, s.diagnoseLog(all, err)
+			}
+			for _, t := range times {
+				p.times = append(p.times, witnessed{t.Time, TimeLog})
+			}
+			p.logged = true
+			break
+		}
+		verified, _, err := sigverify.VerifySignedTimestamp(s, all)
+		if err != nil {
+			return proof{}, s.refuse(reason.EnvelopeMalformed, "", "", err)
+		}
+		for _, t := range verified {
+			p.times = append(p.times, witnessed{t.Time, TimeTSA})
+		}
+	}
+	judged := p.times
+	if len(judged) == 0 {
+		judged = []witnessed{{s.now, TimeNone}}
+	}
+	for _, t := range judged {
+		if !k.Valid(t.at) {
+			from, until := k.Window()
+			return proof{}, s.refuse(reason.KeyOutsideWindow,
+				fmt.Sprintf("a signature in [%s, %s]", bound(from), bound(until)), t.at.UTC().Format(time.RFC3339), nil)
+		}
+	}
+	return p, nil
+}
+
+func bound(t time.Time) string {
+	if t.IsZero() {
+		return "any time"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// material is what sigstore-go may believe while one key is tried: that key,
+// whatever the bundle calls it, and the logs and authorities of the Root.
+type material struct {
+	root.TrustedMaterial
+	key keyVerifier
+}
+
+func (m material) PublicKeyVerifier(string) (root.TimeConstrainedVerifier, error) { return m.key, nil }
+
+// keyVerifier verifies with one key, in each way in which that kind of key is
+// used.
+type keyVerifier struct {
+	key  trust.Key
+	ways []signature.Verifier
+}
+
+func verifier(k trust.Key) (keyVerifier, error) {
+	v := keyVerifier{key: k}
+	add := func(way signature.Verifier, err error) error {
+		v.ways = append(v.ways, way)
+		return err
+	}
+	var err error
+	switch pub := k.Public().(type) {
+	case *ecdsa.PublicKey:
+		switch pub.Curve {
+		case elliptic.P384():
+			err = add(signature.LoadECDSAVerifier(pub, crypto.SHA384))
+		case elliptic.P521():
+			err = add(signature.LoadECDSAVerifier(pub, crypto.SHA512))
+		}
+		err = errors.Join(err, add(signature.LoadECDSAVerifier(pub, crypto.SHA256)))
+	case ed25519.PublicKey:
+		err = errors.Join(add(signature.LoadED25519Verifier(pub)), add(signature.LoadED25519phVerifier(pub)))
+	default:
+		err = add(signature.LoadVerifier(pub, crypto.SHA256))
+	}
+	return v, err
+}
+
+// PublicKey is the key.
+func (v keyVerifier) PublicKey(...signature.PublicKeyOption) (crypto.PublicKey, error) {
+	return v.key.Public(), nil
+}
+
+// ValidAtTime says whether the key may sign at t.
+func (v keyVerifier) ValidAtTime(t time.Time) bool { return v.key.Valid(t) }
+
+// VerifySignature tries each way in turn.
+func (v keyVerifier) VerifySignature(sig, message io.Reader, opts ...signature.VerifyOption) error {
+	s, err := io.ReadAll(sig)
+	if err != nil {
+		return err
+	}
+	m, err := io.ReadAll(message)
+	if err != nil {
+		return err
+	}
+	err = errors.New("no way to verify")
+	for _, way := range v.ways {
+		if err = way.VerifySignature(bytes.NewReader(s), bytes.NewReader(m), opts...); err == nil {
+			return nil
+		}
+	}
+	return err
+}

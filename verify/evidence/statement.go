@@ -1,0 +1,194 @@
+package evidence
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// Types of in-toto statements (in-toto attestation framework, spec v1).
+const (
+	StatementV1  = "https://in-toto.io/Statement/v1"
+	StatementV01 = "https://in-toto.io/Statement/v0.1"
+	PayloadType  = "application/vnd.in-toto+json"
+)
+
+// Predicate types that rules name. SPDX is followed by a version in most
+// documents: compare with IsSPDX.
+const (
+	PredicateCosignSign       = "https://sigstore.dev/cosign/sign/v1"
+	PredicateSLSAProvenanceV1 = "https://slsa.dev/provenance/v1"
+	PredicateSPDX             = "https://spdx.dev/Document"
+	PredicateCycloneDX        = "https://cyclonedx.org/bom"
+	PredicateModelSignature   = "https://model_signing/signature/v1.0"
+)
+
+// IsSPDX says whether a predicate is an SPDX document of any version:
+// https://spdx.dev/Document, or that followed by /vN.N.
+func IsSPDX(predicateType string) bool {
+	version, ok := strings.CutPrefix(predicateType, PredicateSPDX)
+	return ok && (version == "" || strings.HasPrefix(version, "/v"))
+}
+
+// IsCycloneDX says whether a predicate is a CycloneDX document of any version:
+// https://cyclonedx.org/bom, or that followed by /vN.N.
+func IsCycloneDX(predicateType string) bool {
+	version, ok := strings.CutPrefix(predicateType, PredicateCycloneDX)
+	return ok && (version == "" || strings.HasPrefix(version, "/v"))
+}
+
+const (
+	maxSubjects = 1024
+	maxDigests  = 32 // per subject
+)
+
+// Subject is one artifact that a statement speaks about. Names are the
+// signer's own words and decide nothing.
+type Subject struct {
+	Name   string
+	SHA256 digest.Digest // "" when the statement gives none
+}
+
+// statement is a decoded in-toto statement.
+type statement struct {
+	kind          string // _type
+	predicateType string
+	predicate     json.RawMessage // nil when absent
+	subjects      []Subject
+}
+
+// parseStatement reads the payload of an envelope. Member names are exact:
+// Go's decoder would take "Subject" for "subject", others would not.
+func parseStatement(payload []byte) (statement, error) {
+	if err := strict(payload); err != nil {
+		return statement{}, err
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(payload, &members); err != nil {
+		return statement{}, err
+	}
+	known := []string{"_type", "subject", "predicateType", "predicate"}
+	for name := range members {
+		for _, k := range known {
+			if name != k && strings.EqualFold(name, k) {
+				return statement{}, fmt.Errorf("member %q, which some parsers read as %q", name, k)
+			}
+		}
+	}
+	var st statement
+	var subjects []struct {
+		Name   string            `json:"name"`
+		Digest map[string]string `json:"digest"`
+	}
+	for _, field := range []struct {
+		name string
+		into any
+	}{{"_type", &st.kind}, {"predicateType", &st.predicateType}, {"subject", &subjects}} {
+		raw, ok := members[field.name]
+		if !ok {
+			return statement{}, fmt.Errorf("no %s", field.name)
+		}
+		if err := json.Unmarshal(raw, field.into); err != nil {
+			return statement{}, fmt.Errorf("%s: %w", field.name, err)
+		}
+	}
+	if st.predicateType == "" {
+		return statement{}, errors.New("empty predicateType")
+	}
+	if raw := members["predicate"]; string(raw) != "null" {
+		st.predicate = raw
+	}
+	if len(subjects) > maxSubjects {
+		return statement{}, fmt.Errorf("%d subjects, at most %d", len(subjects), maxSubjects)
+	}
+	for i, s := range subjects {
+		if len(s.Digest) > maxDigests {
+			return statement{}, fmt.Errorf("subject[%d]: %d digests, at most %d", i, len(s.Digest), maxDigests)
+		}
+		sum, err := sha256Of(s.Digest)
+		if err != nil {
+			return statement{}, fmt.Errorf("subject[%d]: %w", i, err)
+		}
+		st.subjects = append(st.subjects, Subject{Name: s.Name, SHA256: sum})
+	}
+	return st, nil
+}
+
+// sha256Of is the sha256 member of a digest set, in lower case, or "". Other
+// algorithms are signed all the same, but nothing here is named by them.
+func sha256Of(set map[string]string) (digest.Digest, error) {
+	var found digest.Digest
+	for algorithm, text := range set {
+		sum, err := hex.DecodeString(text)
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("%s digest %q is not hex", algorithm, text)
+		case algorithm == "sha256" && len(sum) == 32:
+			found = digest.NewDigestFromEncoded(digest.SHA256, strings.ToLower(text))
+		case strings.EqualFold(algorithm, "sha256"):
+			return "", fmt.Errorf("%s digest %q", algorithm, text)
+		}
+	}
+	return found, nil
+}
+
+// subject finds which of the wanted digests the statement names first, in the
+// order wanted.
+func (st statement) subject(wanted []digest.Digest) (digest.Digest, error) {
+	const what = "match subject"
+	usable := 0
+	for _, s := range st.subjects {
+		if s.SHA256 != "" {
+			usable++
+		}
+	}
+	if usable == 0 {
+		return "", &reason.Error{
+			Code: reason.SubjectUnusable, What: what,
+			Expected: "a subject with a sha256 digest", Found: fmt.Sprintf("%d subjects without one", len(st.subjects)),
+		}
+	}
+	for _, w := range wanted {
+		for _, s := range st.subjects {
+			if s.SHA256 == w && w != "" {
+				return w, nil
+			}
+		}
+	}
+	return "", &reason.Error{
+		Code: reason.SubjectMismatch, What: what,
+		Expected: list(wanted), Found: list(st.sums()),
+	}
+}
+
+func (st statement) sums() []digest.Digest {
+	var sums []digest.Digest
+	for _, s := range st.subjects {
+		if s.SHA256 != "" {
+			sums = append(sums, s.SHA256)
+		}
+	}
+	return sums
+}
+
+// list names a few digests and counts the rest.
+func list(sums []digest.Digest) string {
+	const show = 3
+	var parts []string
+	for i, s := range sums {
+		if i == show {
+			parts = append(parts, fmt.Sprintf("and %d more", len(sums)-show))
+			break
+		}
+		parts = append(parts, s.String())
+	}
+	if len(parts) == 0 {
+		return "nothing"
+	}
+	return strings.Join(parts, ", ")
+}
