@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -65,6 +66,37 @@ func Place(mount *os.File, target string) error {
 		return mountFailed("mount on "+target, os.NewSyscallError("move_mount", err))
 	}
 	return nil
+}
+
+// Private runs f on a thread that has a mount namespace of its own, and waits for it.
+// What f mounts nobody else sees, and it vanishes with the thread and the processes
+// that f starts from it. f must not hand its work to other goroutines: they are
+// outside.
+func Private(f func() error) error {
+	done := make(chan error, 1)
+	var start func()
+	start = func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// /proc/self is the main thread: leave it where it is, and occupied, so that
+			// the next goroutine gets another.
+			defer runtime.UnlockOSThread()
+			again := make(chan struct{})
+			go func() {
+				defer close(again)
+				start()
+			}()
+			<-again
+			return
+		}
+		err := PrivateMountNS()
+		if err == nil {
+			err = f()
+		}
+		done <- err // and never unlock: the thread ends with the goroutine
+	}
+	go start()
+	return <-done
 }
 
 // PrivateMountNS gives the calling thread a mount namespace of its own, from which

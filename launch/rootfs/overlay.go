@@ -59,11 +59,12 @@ func Points(t tree.Tree, root string, points []Point, base uint32) (stacked bool
 	return true, Place(over, root)
 }
 
-// overlay is a detached read-only overlay of two lower directories.
+// overlay is a detached read-only overlay of two lower directories. No attribute in
+// either may redirect it: the kernel's default differs from host to host.
 func overlay(upper, lower string) (*os.File, error) {
 	esc := strings.NewReplacer(`\`, `\\`, ":", `\:`, ",", `\,`)
-	return newFS("overlay", map[string]string{"source": "ztlaunch", "lowerdir": esc.Replace(upper) + ":" + esc.Replace(lower)},
-		[]string{"ro"}, attrs|unix.MOUNT_ATTR_RDONLY)
+	return newFS("overlay", map[string]string{"source": "ztlaunch", "lowerdir": esc.Replace(upper) + ":" + esc.Replace(lower),
+		"redirect_dir": "nofollow", "metacopy": "off"}, []string{"ro"}, attrs|unix.MOUNT_ATTR_RDONLY)
 }
 
 // missing is the points that t lacks, after a look at the ones it has.

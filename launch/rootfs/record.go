@@ -73,8 +73,9 @@ func (r record) text() ([]byte, error) {
 	return append(b, '\n'), err
 }
 
-// write puts the record in place at once.
-func (r record) write(path string) error {
+// write puts the record in place at once. Its file's time is when the seal was last
+// used.
+func (r record) write(path string, used time.Time) error {
 	b, err := r.text()
 	if err != nil {
 		return err
@@ -86,6 +87,9 @@ func (r record) write(path string) error {
 	_, err = f.Write(b)
 	if e := f.Close(); err == nil {
 		err = e
+	}
+	if err == nil {
+		err = os.Chtimes(f.Name(), used, used)
 	}
 	if err == nil {
 		err = os.Rename(f.Name(), path)

@@ -32,6 +32,11 @@ func (s *Sealed) Rehash(ctx context.Context, t tree.Tree) error {
 	if t.Digest() != s.tree {
 		return &reason.Error{Code: reason.TreeNotAdmitted, What: "hash sealed root", Expected: string(s.tree), Found: string(t.Digest())}
 	}
+	return rehash(ctx, s, t, s.tree)
+}
+
+// rehash is Rehash of an image that says of itself that it is of the Tree named.
+func rehash(ctx context.Context, s *Sealed, t tree.Tree, named digest.Digest) error {
 	entries := slices.Collect(t.Entries())
 	kids := map[string]int{}
 	for i := range entries[1:] {
@@ -43,7 +48,7 @@ func (s *Sealed) Rehash(ctx context.Context, t tree.Tree) error {
 	var wg sync.WaitGroup
 	for range rehashers {
 		wg.Go(func() {
-			c := check{root: int(s.mount.Fd()), tree: s.tree, kids: kids, buf: make([]byte, 256<<10)}
+			c := check{root: int(s.mount.Fd()), tree: named, kids: kids, buf: make([]byte, 256<<10)}
 			for i := next.Add(1) - 1; i < int64(len(entries)); i = next.Add(1) - 1 {
 				if ctx.Err() != nil {
 					return

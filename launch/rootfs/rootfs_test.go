@@ -138,3 +138,11 @@ func sealed(t testing.TB, tr tree.Tree, src Source) *Sealed {
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
+
+// inPrivate runs f on a thread with a mount namespace of its own.
+func inPrivate(t testing.TB, f func() error) {
+	t.Helper()
+	if err := Private(f); err != nil {
+		t.Fatal(err)
+	}
+}

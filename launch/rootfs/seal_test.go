@@ -1,18 +1,340 @@
 package rootfs
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/tree"
 )
 
 func TestSeal(t *testing.T) {
 	needRoot(t)
 	tr, src := spooled(t, sample())
 	s := sealed(t, tr, src)
-	t.Log(s)
+	if s.Form() != InRAMFS || s.Tree() != tr.Digest() || s.Size() == 0 || s.Image() == "" || !s.Hashed().IsZero() {
+		t.Errorf("sealed as %+v", s)
+	}
 	if err := s.Prove(); err != nil {
+		t.Error(err)
+	}
+	if err := s.Rehash(context.Background(), tr); err != nil {
+		t.Error(err)
+	}
+	raw, err := os.ReadFile(built(t, tr, src))
+	if err != nil || digest.FromBytes(raw) != s.Image() {
+		t.Errorf("sealed image %s, built %s, %v", s.Image(), digest.FromBytes(raw), err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	wantCode(t, s.Prove(), reason.SealBroken)
+	wantCode(t, (*Sealed)(nil).Prove(), reason.SealBroken)
+	wantCode(t, new(Sealed).Prove(), reason.SealBroken)
+	if _, err := new(Sealed).Mount(nil); err == nil {
+		t.Error("the zero seal mounts")
+	}
+}
+
+// TestSealReadOnly tries to write to the root by every way that a path gives.
+func TestSealReadOnly(t *testing.T) {
+	needRoot(t)
+	tr, src := spooled(t, sample())
+	s := sealed(t, tr, src)
+	m, err := s.Mount(nil)
+	if err != nil {
 		t.Fatal(err)
 	}
-	id, _ := uniqueID(s.mount)
-	st, err := statmount(id)
-	t.Log(id, st, err)
+	defer closeAll(m)
+	inPrivate(t, func() error {
+		at := t.TempDir()
+		if err := Place(m, at); err != nil {
+			return err
+		}
+		var st unix.Statfs_t
+		if err := unix.Statfs(at, &st); err != nil {
+			return err
+		}
+		if st.Flags&unix.ST_NOSUID == 0 || st.Flags&unix.ST_NODEV == 0 {
+			return fmt.Errorf("flags %#x", st.Flags)
+		}
+		// Even when somebody makes the mount writable, the superblock is not.
+		_ = unix.MountSetattr(int(m.Fd()), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY})
+		_ = unix.Mount("", at, "", unix.MS_REMOUNT, "")
+		for name, err := range map[string]error{
+			"write":    os.WriteFile(at+"/etc/empty", []byte("x"), 0o600),
+			"create":   os.WriteFile(at+"/new", nil, 0o600),
+			"remove":   os.Remove(at + "/etc/empty"),
+			"chmod":    os.Chmod(at+"/usr/bin/su", 0o777),
+			"rename":   os.Rename(at+"/etc/empty", at+"/etc/full"),
+			"truncate": os.Truncate(at+"/usr/bin/su", 0),
+		} {
+			if !errors.Is(err, unix.EROFS) {
+				return fmt.Errorf("%s: %v, want EROFS", name, err)
+			}
+		}
+		return nil
+	})
+}
+
+// TestSealImageUnreachable shows that no descriptor of the image can be made
+// writable again, not even while it is open, and that the seal keeps none.
+func TestSealImageUnreachable(t *testing.T) {
+	needRoot(t)
+	ram, err := newFS("ramfs", map[string]string{"mode": "0700"}, nil, attrs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(ram)
+	out, err := openAt(ram, "root.erofs", unix.O_RDWR|unix.O_CREAT)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := freeze(ram); err == nil {
+		t.Fatal("frozen while somebody can write")
+	}
+	closeAll(out)
+	image, err := openAt(ram, "root.erofs", unix.O_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(image)
+	if err := freeze(ram); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.OpenFile(fdPath(image), os.O_RDWR, 0); !errors.Is(err, unix.EROFS) {
+		t.Errorf("reopened for writing: %v", err)
+	}
+	for name, err := range map[string]error{
+		"truncate":  unix.Ftruncate(int(image.Fd()), 0),
+		"fallocate": unix.Fallocate(int(image.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 4096),
+		"mkdir":     unix.Mkdirat(int(ram.Fd()), "x", 0o700),
+		"unlink":    unix.Unlinkat(int(ram.Fd()), "root.erofs", 0),
+	} {
+		if err == nil {
+			t.Errorf("%s succeeds", name)
+		}
+	}
+
+	tr, src := spooled(t, sample())
+	before := openFiles(t)
+	s := sealed(t, tr, src)
+	if after := openFiles(t); len(after) != len(before)+1 {
+		t.Errorf("the seal holds %d descriptors, want its mount alone: %v", len(after)-len(before), after)
+	}
+	_ = s.Close()
+	if after := openFiles(t); len(after) != len(before) {
+		t.Errorf("%d descriptors more after Close: %v", len(after)-len(before), after)
+	}
+}
+
+func openFiles(t testing.TB) []string {
+	t.Helper()
+	names, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, n := range names {
+		if to, err := os.Readlink("/proc/self/fd/" + n.Name()); err == nil {
+			out = append(out, to)
+		}
+	}
+	return out
+}
+
+func TestSealRefuses(t *testing.T) {
+	needRoot(t)
+	ctx := context.Background()
+	tr, src := spooled(t, sample())
+	other, _ := spooled(t, []member{file("other", "")})
+	before := len(openFiles(t))
+	t.Run("tree", func(t *testing.T) {
+		_, err := Seal(ctx, InRAMFS, tr, other.Digest(), src, Limits{})
+		wantCode(t, err, reason.TreeNotAdmitted)
+		_, err = Seal(ctx, InRAMFS, tree.Tree{}, "", src, Limits{})
+		wantCode(t, err, reason.TreeNotAdmitted)
+	})
+	t.Run("size", func(t *testing.T) {
+		_, err := Seal(ctx, InRAMFS, tr, tr.Digest(), src, Limits{Size: tr.Size() + 4096})
+		wantCode(t, err, reason.SealTooLarge)
+	})
+	t.Run("form", func(t *testing.T) {
+		_, err := Seal(ctx, "", tr, tr.Digest(), src, Limits{})
+		wantCode(t, err, reason.SealUnsupported)
+	})
+	// Whoever overwrites the spooled layer behind our back gains nothing.
+	t.Run("spool-overwritten", func(t *testing.T) {
+		e, _ := tr.Lookup("usr/bin/su")
+		f := src.blob[e.Blob]
+		if _, err := f.WriteAt([]byte("evil"), e.Offset+5000); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Seal(ctx, InRAMFS, tr, tr.Digest(), src, Limits{})
+		wantCode(t, err, reason.DigestMismatchFile)
+		if !strings.Contains(err.Error(), `"usr/bin/su`) {
+			t.Errorf("%v does not name the file", err)
+		}
+	})
+	if after := len(openFiles(t)); after != before {
+		t.Errorf("%d descriptors left open", after-before)
+	}
+}
+
+// TestRehashRefuses holds a good seal against trees that differ in one thing each.
+func TestRehashRefuses(t *testing.T) {
+	needRoot(t)
+	ctx := context.Background()
+	base := func() []tree.Entry {
+		return []tree.Entry{
+			{Path: "a", Type: tree.File, Mode: 0o644, Size: 1, Digest: digest.FromString("x"), Xattrs: map[string]string{"user.k": "v"}},
+			{Path: "d/f", Type: tree.File, Mode: 0o644, Size: 1, Digest: digest.FromString("x")},
+			{Path: "l", Type: tree.Symlink, Mode: 0o777, Link: "a"},
+			{Path: "p", Type: tree.FIFO, Mode: 0o600},
+		}
+	}
+	make := func(es []tree.Entry) tree.Tree {
+		tr, err := tree.FromFiles(es)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tr
+	}
+	s := sealed(t, make(base()), memory("x"))
+	cases := []struct {
+		name   string
+		code   reason.Code
+		change func([]tree.Entry) []tree.Entry
+	}{
+		{"bytes", reason.DigestMismatchFile, func(es []tree.Entry) []tree.Entry { es[0].Digest = digest.FromString("y"); return es }},
+		{"size", reason.DigestMismatchFile, func(es []tree.Entry) []tree.Entry { es[0].Size = 2; return es }},
+		{"mode", reason.RootMismatch, func(es []tree.Entry) []tree.Entry { es[0].Mode = 0o600; return es }},
+		{"setuid", reason.RootMismatch, func(es []tree.Entry) []tree.Entry { es[0].Mode = 0o4644; return es }},
+		{"uid", reason.RootMismatch, func(es []tree.Entry) []tree.Entry { es[1].UID = 1; return es }},
+		{"gid", reason.RootMismatch, func(es []tree.Entry) []tree.Entry { es[2].GID = 1; return es }},
+		{"time", reason.RootMismatch, func(es []tree.Entry) []tree.Entry { es[3].MTime = 1; return es }},
+		{"target", reason.RootMismatch, func(es []tree.Entry) []tree.Entry { es[2].Link = "b"; return es }},
+		{"type", reason.RootMismatch, func(es []tree.Entry) []tree.Entry { es[3].Type = tree.Dir; return es }},
+		{"missing", reason.RootMismatch, func(es []tree.Entry) []tree.Entry {
+			return append(es, tree.Entry{Path: "n", Type: tree.FIFO})
+		}},
+		{"extra", reason.RootMismatch, func(es []tree.Entry) []tree.Entry { return es[:3] }},
+		{"extra-below", reason.RootMismatch, func(es []tree.Entry) []tree.Entry {
+			es[1] = tree.Entry{Path: "d", Type: tree.Dir, Mode: 0o755}
+			return es
+		}},
+		{"xattr", reason.RootMismatch, func(es []tree.Entry) []tree.Entry { es[0].Xattrs["user.k"] = "w"; return es }},
+		{"xattr-missing", reason.RootMismatch, func(es []tree.Entry) []tree.Entry {
+			es[1].Xattrs = map[string]string{"user.k": "v"}
+			return es
+		}},
+		{"xattr-extra", reason.RootMismatch, func(es []tree.Entry) []tree.Entry { es[0].Xattrs = nil; return es }},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			tr := make(c.change(base()))
+			wantCode(t, s.Rehash(ctx, tr), reason.TreeNotAdmitted)
+			// A builder that sealed something else than the tree that it was given:
+			forged := *s
+			forged.tree = tr.Digest()
+			// the image's own word about its tree is wrong, too; let that pass here.
+			err := rehash(ctx, &forged, tr, s.tree)
+			wantCode(t, err, c.code)
+		})
+	}
+	if err := rehash(ctx, s, make(base()), s.tree); err != nil {
+		t.Fatal(err)
+	}
+	forged := *s
+	forged.tree = digest.FromString("another")
+	wantCode(t, rehash(ctx, &forged, make(base()), forged.tree), reason.RootMismatch)
+	stopped, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := s.Rehash(stopped, make(base())); !errors.Is(err, context.Canceled) {
+		t.Errorf("not cancelled: %v", err)
+	}
+}
+
+func TestProve(t *testing.T) {
+	needRoot(t)
+	tr, src := spooled(t, sample())
+	s, other := sealed(t, tr, src), sealed(t, tr, src)
+	swap := func(name string, change func(*Sealed)) {
+		t.Helper()
+		bad := *s
+		change(&bad)
+		if err := bad.Prove(); err == nil {
+			t.Errorf("%s: proved", name)
+		} else {
+			wantCode(t, err, reason.SealBroken)
+		}
+		if m, err := bad.Mount(nil); err == nil {
+			closeAll(m)
+			t.Errorf("%s: mounted", name)
+		}
+	}
+	swap("another mount of the same image", func(b *Sealed) { b.mount = other.mount })
+	swap("another id", func(b *Sealed) { b.id++ })
+	plain, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(plain)
+	swap("a plain folder", func(b *Sealed) { b.mount = plain })
+	clone, err := cloneTree(s.mount)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(clone)
+	id, err := uniqueID(clone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := prove(clone, id); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.MountSetattr(int(clone.Fd()), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_NOSUID}); err != nil {
+		t.Fatal(err)
+	}
+	swap("a mount that honours set-user-ID", func(b *Sealed) { b.mount, b.id = clone, id })
+}
+
+// TestUnsupported runs this test again without capabilities.
+func TestUnsupported(t *testing.T) {
+	needRoot(t)
+	if os.Getenv("ROOTFS_TEST_NO_CAPS") == "" {
+		run := exec.Command("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs",
+			"/proc/self/fd/3", "-test.run=^TestUnsupportedChild$", "-test.v")
+		run.Env = append(os.Environ(), "ROOTFS_TEST_NO_CAPS=1", "TMPDIR=/tmp")
+		exe, err := os.Open("/proc/self/exe")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closeAll(exe)
+		run.ExtraFiles = []*os.File{exe}
+		out, err := run.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "--- PASS: TestUnsupportedChild") {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+}
+
+func TestUnsupportedChild(t *testing.T) {
+	if os.Getenv("ROOTFS_TEST_NO_CAPS") == "" {
+		return // TestUnsupported's other half
+	}
+	tr, err := tree.FromFiles([]tree.Entry{{Path: "a", Type: tree.File, Size: 1, Digest: digest.FromString("x")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Seal(context.Background(), InRAMFS, tr, tr.Digest(), memory("x"), Limits{})
+	wantCode(t, err, reason.SealUnsupported)
 }

@@ -120,17 +120,17 @@ func (k *Seals) Get(ctx context.Context, key string, t tree.Tree, maxAge time.Du
 		return nil, why, k.change(forget)
 	}
 	s.hashed = now.UTC()
-	return s, "", k.change(func() error { return k.renew(key, s) })
+	return s, "", k.change(func() error { return k.renew(key, s, now) })
 }
 
 // renew writes down that s, a clone of what is kept under key, was hashed.
-func (k *Seals) renew(key string, s *Sealed) error {
+func (k *Seals) renew(key string, s *Sealed, used time.Time) error {
 	r, err := readRecord(k.at(key, "record"))
 	if err != nil || r.Tree != s.tree || r.Image != s.image {
 		return nil // taken away or made anew in the meantime
 	}
 	r.Hashed = s.hashed
-	if err := r.write(k.at(key, "record")); err != nil {
+	if err := r.write(k.at(key, "record"), used); err != nil {
 		return fmt.Errorf("keep seal: %w", err)
 	}
 	return nil
@@ -294,7 +294,7 @@ func (k *Seals) put(key string, s *Sealed, now time.Time) error {
 		return err
 	}
 	r := record{Version, boot, id, s.form, s.tree, s.image, s.size, now.UTC().Truncate(time.Second)}
-	if err := r.write(k.at(key, "record")); err != nil {
+	if err := r.write(k.at(key, "record"), now); err != nil {
 		return fmt.Errorf("keep seal: %w", err)
 	}
 	return nil
