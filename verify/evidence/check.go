@@ -92,7 +92,7 @@ type witnessed struct {
 func (e Envelope) claim(r trust.Root, subject digest.Digest, what artifact, now time.Time) (Claim, error) {
 	b, err := bundle.NewBundle(e.bundle)
 	if err != nil {
-		return Claim{}, &reason.Error{Code: reason.EnvelopeMalformed, What: "check envelope " + e.sum.String(), Err: err}
+		return Claim{}, &reason.Error{Code: reason.EnvelopeMalformed, What: "check envelope " + e.sum.String(), Err: brief(err)}
 	}
 	s := signed{Bundle: b, envelope: e, artifact: what, now: now}
 	var p proof
@@ -144,7 +144,7 @@ func (s signed) Version() (string, error) { return "exact", nil }
 
 // refuse names a cause for this envelope.
 func (s signed) refuse(code reason.Code, expected, found string, err error) error {
-	return &reason.Error{Code: code, What: "check envelope " + s.envelope.sum.String(), Expected: expected, Found: found, Err: err}
+	return &reason.Error{Code: code, What: "check envelope " + s.envelope.sum.String(), Expected: expected, Found: found, Err: brief(err)}
 }
 
 // keyless proves a bundle that carries a certificate.

@@ -95,7 +95,7 @@ func (s signed) diagnoseChain(m root.TrustedMaterial, leaf *x509.Certificate, at
 			}
 		}
 	}
-	return s.refuse(reason.CertificateUntrusted, "a certificate issued by an authority of the root", leaf.Issuer.String(), cause)
+	return s.refuse(reason.CertificateUntrusted, "a certificate issued by an authority of the root", fmt.Sprintf("%q", leaf.Issuer.String()), cause)
 }
 
 // span is a window of validity in words.

@@ -62,10 +62,12 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/opencontainers/go-digest"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"google.golang.org/protobuf/encoding/protojson"
 )
@@ -99,11 +101,11 @@ func supported(mediaType string) bool {
 // Parse reads a Sigstore bundle. It refuses with envelope-too-large,
 // envelope-malformed, envelope-duplicate-member, envelope-unknown-version,
 // envelope-signature-count, envelope-certificate, envelope-certificate-is-key,
-// log-proof-absent, payload-type, statement-malformed or statement-type.
+// log-entry-malformed, log-proof-absent, payload-type, statement-malformed or statement-type.
 func Parse(raw []byte) (Envelope, error) {
 	const what = "read envelope"
 	refuse := func(code reason.Code, expected, found string, err error) (Envelope, error) {
-		return Envelope{}, &reason.Error{Code: code, What: what, Expected: expected, Found: found, Err: err}
+		return Envelope{}, &reason.Error{Code: code, What: what, Expected: expected, Found: found, Err: brief(err)}
 	}
 	if len(raw) > MaxSize {
 		return refuse(reason.EnvelopeTooLarge, fmt.Sprintf("at most %d bytes", MaxSize), fmt.Sprint(len(raw)), nil)
@@ -133,7 +135,7 @@ func Parse(raw []byte) (Envelope, error) {
 	if err := certificates(pb.GetVerificationMaterial()); err != nil {
 		return Envelope{}, err
 	}
-	if err := promises(pb); err != nil {
+	if err := entries(pb); err != nil {
 		return Envelope{}, err
 	}
 	b, err := bundle.NewBundle(pb)
@@ -183,24 +185,52 @@ func certificates(v *protobundle.VerificationMaterial) error {
 		if _, notKey := x509.ParsePKIXPublicKey(raw); notKey == nil {
 			code = reason.EnvelopeCertificateIsKey
 		}
-		return &reason.Error{Code: code, What: fmt.Sprintf("read certificate %d of envelope", i), Expected: "an X.509 certificate in DER", Err: err}
+		return &reason.Error{Code: code, What: fmt.Sprintf("read certificate %d of envelope", i), Expected: "an X.509 certificate in DER", Err: brief(err)}
 	}
 	return nil
 }
 
-// promises holds each log entry to what its bundle version asks for: a signed
+// entries holds each log entry to what its bundle version asks for: a signed
 // promise in v0.1, an inclusion proof from v0.2 on.
-func promises(pb *protobundle.Bundle) error {
+func entries(pb *protobundle.Bundle) error {
 	for i, entry := range pb.GetVerificationMaterial().GetTlogEntries() {
 		absent, expected := entry.GetInclusionProof() == nil, "an inclusion proof"
 		if strings.HasSuffix(pb.GetMediaType(), "version=0.1") {
 			absent, expected = entry.GetInclusionPromise() == nil, "an inclusion promise"
 		}
+		what := fmt.Sprintf("read log entry %d of envelope", i)
 		if absent {
-			return &reason.Error{Code: reason.LogProofAbsent, What: fmt.Sprintf("read log entry %d of envelope", i), Expected: expected}
+			return &reason.Error{Code: reason.LogProofAbsent, What: what, Expected: expected}
+		}
+		if _, err := tlog.ParseTransparencyLogEntry(entry); err != nil {
+			return &reason.Error{Code: reason.LogEntryMalformed, What: what, Err: brief(err)}
 		}
 	}
 	return nil
+}
+
+// brief is an error as one short, printable line: causes quote the envelope,
+// and an envelope is whatever its author likes.
+func brief(err error) error {
+	if err == nil {
+		return nil
+	}
+	const most = 240
+	text := strings.ToValidUTF8(err.Error(), "?")
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case !unicode.IsPrint(r):
+			return '?'
+		}
+		return r
+	}, text)
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "..."
+	}
+	return errors.New(text)
 }
 
 // Zero says that there is no envelope.

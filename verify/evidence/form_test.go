@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 
@@ -162,6 +163,9 @@ func set(doc object, value any, path ...string) object {
 	}
 	return doc
 }
+
+// clone is a copy of an object's own members.
+func clone(doc object) object { return maps.Clone(doc) }
 
 func encode(t *testing.T, v any) []byte {
 	t.Helper()

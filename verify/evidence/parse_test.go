@@ -106,6 +106,7 @@ func TestParseRefuses(t *testing.T) {
 		"N15-chain":       {material(object{"x509CertificateChain": object{"certificates": []any{object{"rawBytes": spki(t, s)}}}}), reason.EnvelopeCertificateIsKey},
 		"proof-absent":    {logged(evidence.MediaType, entry), reason.LogProofAbsent},
 		"promise-absent":  {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", entry), reason.LogProofAbsent},
+		"entry":           {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", set(clone(entry), object{"signedEntryTimestamp": "AA=="}, "inclusionPromise")), reason.LogEntryMalformed},
 		"old-key-broken":  {material(object{"publicKey": object{"rawBytes": []byte("x"), "keyDetails": "PKIX_ECDSA_P256_SHA_256"}}), reason.EnvelopeMalformed},
 
 		"N27-statement-duplicate": {statementOf(strings.Replace(payload, `"subject"`, `"subject":[],"subject"`, 1)), reason.StatementMalformed},
@@ -139,6 +140,17 @@ func TestParseRefuses(t *testing.T) {
 		})
 	}
 	parse(t, many(1024, 32)) // the limits themselves are fine
+}
+
+// What an envelope says is printed; it must not speak to the terminal.
+func TestBrief(t *testing.T) {
+	s := newP256(t)
+	e := seal(t, s, statement())
+	e["dsseEnvelope"].(object)["signatures"].([]any)[0].(object)["sig"] = "\x1b[31m\n\u009b" + strings.Repeat("x", 1<<16)
+	_, err := evidence.Parse(encode(t, e))
+	if err == nil || len(err.Error()) > 500 || strings.ContainsAny(err.Error(), "\x1b\n\u009b") {
+		t.Errorf("%d bytes: %.300q", len(err.Error()), err)
+	}
 }
 
 // A predicate that is absent or null is no predicate, and one that is text is

@@ -31,6 +31,7 @@ const (
 
 	LogAbsent            Code = "log-absent"
 	LogUnknown           Code = "log-unknown"
+	LogEntryMalformed    Code = "log-entry-malformed"
 	LogDuplicate         Code = "log-duplicate"
 	LogMismatch          Code = "log-mismatch"
 	LogPromiseInvalid    Code = "log-promise-invalid"
@@ -69,6 +70,7 @@ var evidenceRows = []Row{
 	{SCTInvalid, Denied, "no certificate-transparency log of the root knows the certificate", "verify/evidence TestKeylessRefuses/sct-forged"},
 	{LogAbsent, Denied, "the bundle has no log entry", "verify/evidence TestKeylessRefuses/log-absent"},
 	{LogUnknown, Denied, "the log entry is of a log that the root does not know", "verify/evidence TestKeylessRefuses/log-unknown"},
+	{LogEntryMalformed, Denied, "a log entry cannot be read, or does not verify in itself", "verify/evidence TestParseRefuses/entry"},
 	{LogDuplicate, Denied, "the bundle gives one log entry twice", "verify/evidence TestKeylessRefuses/N04"},
 	{LogMismatch, Denied, "the log entry is of another signature", "verify/evidence TestKeylessRefuses/N01"},
 	{LogPromiseInvalid, Denied, "the log did not sign the inclusion promise", "verify/evidence TestKeylessRefuses/N02"},

@@ -35,26 +35,24 @@ type Key struct {
 // ParseKey reads a PEM "PUBLIC KEY" file. It refuses with trust-key-malformed,
 // trust-key-unsupported or trust-key-weak.
 func ParseKey(raw []byte) (Key, error) {
-	const header = "-----BEGIN PUBLIC KEY-----"
 	const what = "read public key"
 	malformed := func(found string, err error) (Key, error) {
 		return Key{}, &reason.Error{
 			Code: reason.TrustKeyMalformed, What: what,
-			Expected: "one PEM block PUBLIC KEY and nothing else", Found: found, Err: err,
+			Expected: "one PEM block PUBLIC KEY", Found: found, Err: err,
 		}
 	}
 	if len(raw) > MaxKeySize {
 		return malformed(fmt.Sprintf("%d bytes", len(raw)), nil)
 	}
-	text := bytes.TrimSpace(raw)
-	block, rest := pem.Decode(text)
+	block, rest := pem.Decode(raw)
 	switch {
 	case block == nil:
 		return malformed("no PEM block", nil)
 	case block.Type != "PUBLIC KEY":
 		return malformed(block.Type, nil)
-	case !bytes.HasPrefix(text, []byte(header)):
-		return malformed("text before the block", nil)
+	case bytes.Count(raw, []byte("-----BEGIN ")) != 1:
+		return malformed("several PEM blocks", nil)
 	case len(bytes.TrimSpace(rest)) > 0:
 		return malformed("data after the block", nil)
 	case len(block.Headers) > 0:

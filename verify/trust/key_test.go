@@ -63,7 +63,7 @@ func TestParseKey(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			raw := pemOf(t, public)
-			k, err := ParseKey(append([]byte("\n"), raw...))
+			k, err := ParseKey(append([]byte("Public Key Information:\n\tAlgorithm\n\n"), raw...))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,7 +88,8 @@ func TestParseKeyRefuses(t *testing.T) {
 		"empty":     {nil, reason.TrustKeyMalformed},
 		"text":      {[]byte("key"), reason.TrustKeyMalformed},
 		"two":       {append(bytes.Clone(good), good...), reason.TrustKeyMalformed},
-		"preamble":  {append([]byte("x\n"), good...), reason.TrustKeyMalformed},
+		"after":     {append(bytes.Clone(good), "x"...), reason.TrustKeyMalformed},
+		"broken":    {append([]byte("-----BEGIN PUBLIC KEY-----\n!\n"), good...), reason.TrustKeyMalformed},
 		"headers":   {pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Headers: map[string]string{"a": "b"}, Bytes: []byte{1}}), reason.TrustKeyMalformed},
 		"private":   {pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), reason.TrustKeyMalformed},
 		"garbage":   {pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("garbage")}), reason.TrustKeyMalformed},

@@ -5,8 +5,9 @@
 //
 // # Keys
 //
-// A key file holds exactly one PEM block "PUBLIC KEY" (SubjectPublicKeyInfo,
-// RFC 5280) and nothing else: ECDSA on P-256, P-384 or P-521, Ed25519, or RSA
+// A key file holds exactly one PEM block, "PUBLIC KEY" (SubjectPublicKeyInfo,
+// RFC 5280); explanatory text may stand before it, as RFC 7468 allows, and
+// nothing after it. The key is ECDSA on P-256, P-384 or P-521, Ed25519, or RSA
 // of 2048 to 8192 bits. Its name is the lower-case hex SHA-256 of the DER
 // bytes, written sha256:HEX. One key has one name, however often and in
 // whatever file it is listed, so a threshold of distinct signers cannot be met
