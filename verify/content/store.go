@@ -215,3 +215,19 @@ func unreadable(d digest.Digest, err error) error {
 	}
 	return &reason.Error{Code: code, What: "read blob " + string(d), Err: err}
 }
+
+// Spool makes an empty file without a name, on the store's file system, for
+// data that is on its way; it is gone once closed.
+func (s *Store) Spool() (*os.File, error) {
+	p, err := s.create()
+	if err != nil {
+		return nil, err
+	}
+	if p.name != "" {
+		os.Remove(p.name)
+	}
+	return p.f, nil
+}
+
+// Dir is the store's folder.
+func (s *Store) Dir() string { return s.dir }

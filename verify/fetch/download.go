@@ -1,0 +1,170 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/content"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// parallel is how many transfers run at once.
+const parallel = 3
+
+// Layer opens a layer's blob in the store, compressed as it was distributed.
+// The reader ends in digest-mismatch-layer if the bytes are not the layer's.
+func Layer(st *content.Store, l artifact.Layer) (io.ReadCloser, error) {
+	r, err := st.Open(l.Digest, l.Size)
+	if err != nil {
+		return nil, err
+	}
+	return layerReader{r, l.Digest}, nil
+}
+
+type layerReader struct {
+	io.ReadCloser
+	digest digest.Digest
+}
+
+func (r layerReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = layerPart.wrong(r.digest, "the store", err)
+	}
+	return n, err
+}
+
+// layers brings every layer into the store, each once.
+func (s *session) layers(ctx context.Context, layers []artifact.Layer) error {
+	seen := map[digest.Digest]bool{}
+	var missing []artifact.Layer
+	for _, l := range layers {
+		if seen[l.Digest] {
+			continue
+		}
+		seen[l.Digest] = true
+		if ok, err := s.present(l); err != nil {
+			return err
+		} else if ok {
+			s.progress(Event{Digest: l.Digest, Done: l.Size, Total: l.Size, Cached: true})
+		} else {
+			missing = append(missing, l)
+		}
+	}
+	if len(missing) > 0 && s.origin == nil {
+		return s.never(layerPart.what(missing[0].Digest))
+	}
+	var mu sync.Mutex // one progress event at a time
+	report := func(e Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		s.progress(e)
+	}
+	return each(ctx, len(missing), func(ctx context.Context, i int) error {
+		return s.layer(ctx, missing[i], report)
+	})
+}
+
+func (s *session) progress(e Event) {
+	if s.o.Progress != nil {
+		s.o.Progress(e)
+	}
+}
+
+// present reports whether the store has a layer, by its size: its bytes are
+// hashed by whoever reads them. With Always they are hashed here, and what is
+// damaged counts as missing.
+func (s *session) present(l artifact.Layer) (bool, error) {
+	size, err := s.o.Store.Stat(l.Digest)
+	if e, ok := reason.Of(err); ok && e.Code == reason.BlobAbsent {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if s.o.Pull == Always {
+		r, err := s.o.Store.Open(l.Digest, l.Size)
+		if err != nil {
+			return false, err
+		}
+		defer r.Close()
+		_, err = io.Copy(io.Discard, r)
+		var m *content.Mismatch
+		if errors.As(err, &m) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	if size != l.Size {
+		return false, s.damaged(layerPart, l.Digest, &content.Mismatch{Want: l.Digest, WantSize: l.Size, GotSize: size})
+	}
+	return true, nil
+}
+
+func (s *session) layer(ctx context.Context, l artifact.Layer, report func(Event)) error {
+	in, err := s.origin.open(ctx, descriptor{Digest: l.Digest, Size: l.Size, MediaType: l.MediaType}, layerPart)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	report(Event{Digest: l.Digest, Total: l.Size})
+	counted := &counter{r: in, event: Event{Digest: l.Digest, Total: l.Size}, report: report}
+	if err := s.o.Store.Put(counted, l.Digest, l.Size); err != nil {
+		return layerPart.wrong(l.Digest, s.origin.place(l.Digest), err)
+	}
+	report(Event{Digest: l.Digest, Done: l.Size, Total: l.Size})
+	return nil
+}
+
+// counter reports progress about every quarter of a megabyte.
+type counter struct {
+	r      io.Reader
+	event  Event
+	since  int
+	report func(Event)
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.event.Done += int64(n)
+	if c.since += n; c.since >= 256<<10 && c.event.Done < c.event.Total {
+		c.since = 0
+		c.report(c.event)
+	}
+	return n, err
+}
+
+// each runs n jobs, a few at a time, and returns the first error in the order
+// of the jobs that is not the cancellation another one caused.
+func each(ctx context.Context, n int, job func(context.Context, int) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	slots := make(chan struct{}, parallel)
+	errs := make([]error, n)
+	var first error
+	var once sync.Once
+	var wg sync.WaitGroup
+	for i := range n {
+		slots <- struct{}{}
+		if ctx.Err() != nil {
+			<-slots
+			break
+		}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if errs[i] = job(ctx, i); errs[i] != nil {
+				once.Do(func() { first = errs[i]; cancel() })
+			}
+		})
+	}
+	wg.Wait()
+	if first != nil {
+		return first
+	}
+	return ctx.Err()
+}
