@@ -196,9 +196,9 @@ func (n *node) Sys() any {
 // task does not see it.
 const treeXattr = "trusted.ztlaunch.tree"
 
-// imageXattrs is what the image says about e.
+// imageXattrs is what the image says about e; t is "" where it does not name its Tree.
 func imageXattrs(e tree.Entry, t digest.Digest) map[string]string {
-	if e.Path != "." {
+	if e.Path != "." || t == "" {
 		return e.Xattrs
 	}
 	all := map[string]string{treeXattr: string(t)}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 
@@ -149,30 +148,15 @@ func grow(t tree.Tree, skeleton *os.File, add []Point, base uint32) error {
 		if !ok {
 			e = tree.Entry{Path: dirs[i], Type: tree.Dir, Mode: 0o755}
 		}
-		if err := dress(r, e, base); err != nil {
+		d, err := r.Open(dirs[i])
+		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// dress gives a directory of the skeleton the metadata of e.
-func dress(r *os.Root, e tree.Entry, base uint32) error {
-	d, err := r.Open(e.Path)
-	if err != nil {
-		return err
-	}
-	defer closeAll(d)
-	fd := int(d.Fd())
-	if err := unix.Fchown(fd, int(base+e.UID), int(base+e.GID)); err != nil {
-		return &os.PathError{Op: "chown", Path: e.Path, Err: err}
-	}
-	if err := unix.Fchmod(fd, e.Mode); err != nil {
-		return &os.PathError{Op: "chmod", Path: e.Path, Err: err}
-	}
-	ts := []unix.Timespec{{Sec: e.MTime}, {Sec: e.MTime}}
-	if err := unix.UtimesNanoAt(fd, "", ts, unix.AT_EMPTY_PATH); err != nil {
-		return &os.PathError{Op: "utimensat", Path: path.Clean(e.Path), Err: err}
+		err = dress(int(d.Fd()), e, base)
+		closeAll(d)
+		if err != nil {
+			return fmt.Errorf("%q: %w", dirs[i], err)
+		}
 	}
 	return nil
 }

@@ -32,10 +32,14 @@ func (s *Sealed) Rehash(ctx context.Context, t tree.Tree) error {
 	if t.Digest() != s.tree {
 		return &reason.Error{Code: reason.TreeNotAdmitted, What: "hash sealed root", Expected: string(s.tree), Found: string(t.Digest())}
 	}
-	return rehash(ctx, s, t, s.tree)
+	named := s.tree
+	if s.form == Extracted {
+		named = ""
+	}
+	return rehash(ctx, s, t, named)
 }
 
-// rehash is Rehash of an image that says of itself that it is of the Tree named.
+// rehash is Rehash of a root that says of itself that it is of the Tree named, if any.
 func rehash(ctx context.Context, s *Sealed, t tree.Tree, named digest.Digest) error {
 	entries := slices.Collect(t.Entries())
 	kids := map[string]int{}

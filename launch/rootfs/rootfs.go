@@ -23,6 +23,14 @@
 // path of the mount is held against the Tree: what is proved is what will be read,
 // not what was written.
 //
+// Kernels before 6.12 mount EROFS from block devices only: there the image is a memfd
+// with every seal on it, behind a read-only loop device that goes away with its last
+// mount (form "loop"). LOOP_CHANGE_FD can put another file behind such a device; Prove
+// holds the file behind it against the one at sealing. In a user namespace EROFS
+// cannot be mounted at all: there the Tree's files are written into a detached tmpfs,
+// path by path below its root, following nothing, and its superblock is made
+// read-only (form "extracted"). Both are proved against the Tree in the same way.
+//
 // A seal is never given to a task itself: each launch clones the mount and maps the
 // owners of its clone. Unmounting the last clone frees the memory.
 //
@@ -50,8 +58,8 @@ type Form string
 // The forms.
 const (
 	InRAMFS   Form = "sealed"    // file-backed EROFS in a detached read-only ramfs: Linux 6.12
-	InLoop    Form = "loop"      // EROFS on a loop device over a sealed memfd: LOOP_CHANGE_FD stays open to host root
-	Extracted Form = "extracted" // a private folder, hashed again before start and on a clock: rootless
+	InLoop    Form = "loop"      // EROFS on a loop device over a sealed memfd: host root can still swap the file behind it
+	Extracted Form = "extracted" // files in a detached read-only tmpfs: what a user namespace may mount
 )
 
 // Limits bound what a seal may take. A zero field means its default.

@@ -129,9 +129,13 @@ func spooled(t testing.TB, layers ...[]member) (tree.Tree, *Spool) {
 	return tr, s
 }
 
-func sealed(t testing.TB, tr tree.Tree, src Source) *Sealed {
+var forms = []Form{InRAMFS, InLoop, Extracted}
+
+func sealed(t testing.TB, tr tree.Tree, src Source) *Sealed { return sealedAs(t, InRAMFS, tr, src) }
+
+func sealedAs(t testing.TB, form Form, tr tree.Tree, src Source) *Sealed {
 	t.Helper()
-	s, err := Seal(context.Background(), InRAMFS, tr, tr.Digest(), src, Limits{})
+	s, err := Seal(context.Background(), form, tr, tr.Digest(), src, Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,61 +25,89 @@ func Seal(ctx context.Context, form Form, t tree.Tree, want digest.Digest, src S
 		return nil, notAdmitted(t, want)
 	}
 	var s *Sealed
+	var image *os.File
 	var err error
 	switch form {
 	case InRAMFS:
-		s, err = sealRAMFS(ctx, t, src, lim)
+		s, image, err = sealRAMFS(ctx, t, src, lim)
+	case InLoop:
+		s, image, err = sealLoop(ctx, t, src, lim)
+	case Extracted:
+		s, err = sealFiles(ctx, t, src, lim)
 	default:
 		err = &reason.Error{Code: reason.SealUnsupported, What: "seal root", Found: fmt.Sprintf("form %q", form)}
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Rehash(ctx, t); err != nil {
-		closeAll(s.mount)
+	defer closeAll(image)
+	if err := s.first(ctx, image, t); err != nil {
+		_ = s.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// first reads everything that was sealed for the first time: the image, if there is
+// one, and through the mount what it holds.
+func (s *Sealed) first(ctx context.Context, image *os.File, t tree.Tree) error {
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		if image != nil {
+			s.image, err = hashImage(ctx, image, s.size)
+		}
+		done <- err
+	}()
+	return errors.Join(s.Rehash(ctx, t), <-done)
 }
 
 func notAdmitted(t tree.Tree, want digest.Digest) error {
 	return &reason.Error{Code: reason.TreeNotAdmitted, What: "seal root", Expected: string(want), Found: strconv.Quote(string(t.Digest()))}
 }
 
-// sealRAMFS follows the package comment, "The seal".
-func sealRAMFS(ctx context.Context, t tree.Tree, src Source, lim Limits) (*Sealed, error) {
+// sealRAMFS follows the package comment, "The seal". It also returns the image, open
+// for reading.
+func sealRAMFS(ctx context.Context, t tree.Tree, src Source, lim Limits) (_ *Sealed, image *os.File, err error) {
 	ram, err := newFS("ramfs", map[string]string{"mode": "0700"}, nil, attrs|unix.MOUNT_ATTR_NOEXEC)
 	if err != nil {
-		return nil, unsupported("seal root", err)
+		return nil, nil, unsupported("seal root", err)
 	}
 	defer closeAll(ram)
-	out, err := openAt(ram, "root.erofs", unix.O_RDWR|unix.O_CREAT|unix.O_EXCL)
+	out, err := openAt(ram, imageName, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL)
 	if err != nil {
-		return nil, fmt.Errorf("seal root: %w", err)
+		return nil, nil, fmt.Errorf("seal root: %w", err)
 	}
 	size, err := Build(ctx, t, src, out, lim)
 	closeAll(out)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	image, err := openAt(ram, "root.erofs", unix.O_RDONLY)
+	if image, err = openAt(ram, imageName, unix.O_RDONLY); err != nil {
+		return nil, nil, fmt.Errorf("seal root: %w", err)
+	}
+	s, err := func() (*Sealed, error) {
+		if err := freeze(ram); err != nil {
+			return nil, err
+		}
+		if f, err := openAt(ram, imageName, unix.O_RDWR); !errors.Is(err, unix.EROFS) {
+			closeAll(f)
+			return nil, &reason.Error{Code: reason.SealBroken, What: "seal root", Expected: "EROFS when the image is opened for writing", Found: fmt.Sprint(err)}
+		}
+		mount, err := newFS("erofs", map[string]string{"source": fdPath(image)}, []string{"ro"}, attrs|unix.MOUNT_ATTR_RDONLY)
+		if err != nil {
+			return nil, unsupported("mount sealed root", err)
+		}
+		return newSealed(mount, InRAMFS, t.Digest(), size)
+	}()
 	if err != nil {
-		return nil, fmt.Errorf("seal root: %w", err)
+		closeAll(image)
+		return nil, nil, err
 	}
-	defer closeAll(image)
-	if err := freeze(ram); err != nil {
-		return nil, err
-	}
-	sum, err := hashImage(ctx, image, size)
-	if err != nil {
-		return nil, err
-	}
-	mount, err := newFS("erofs", map[string]string{"source": fdPath(image)}, []string{"ro"}, attrs|unix.MOUNT_ATTR_RDONLY)
-	if err != nil {
-		return nil, unsupported("mount sealed root", err)
-	}
-	return newSealed(mount, InRAMFS, t.Digest(), sum, size)
+	return s, image, nil
 }
+
+const imageName = "root.erofs"
 
 func openAt(dir *os.File, name string, flags int) (*os.File, error) {
 	fd, err := unix.Openat(int(dir.Fd()), name, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
@@ -89,9 +117,9 @@ func openAt(dir *os.File, name string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// freeze makes the superblock read-only and tries whether it is.
-func freeze(ram *os.File) error {
-	pick, err := unix.Fspick(int(ram.Fd()), "", unix.FSPICK_EMPTY_PATH|unix.FSPICK_CLOEXEC)
+// freeze makes a superblock read-only, which fails while somebody can write to it.
+func freeze(mount *os.File) error {
+	pick, err := unix.Fspick(int(mount.Fd()), "", unix.FSPICK_EMPTY_PATH|unix.FSPICK_CLOEXEC)
 	if err != nil {
 		return unsupported("seal root", os.NewSyscallError("fspick", err))
 	}
@@ -101,11 +129,6 @@ func freeze(ram *os.File) error {
 	}
 	if err != nil {
 		return unsupported("seal root", fmt.Errorf("make read-only: %w%s", err, told(pick)))
-	}
-	f, err := openAt(ram, "root.erofs", unix.O_RDWR)
-	closeAll(f)
-	if !errors.Is(err, unix.EROFS) {
-		return &reason.Error{Code: reason.SealBroken, What: "seal root", Expected: "EROFS when the image is opened for writing", Found: fmt.Sprint(err)}
 	}
 	return nil
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -19,24 +21,32 @@ import (
 func TestSeal(t *testing.T) {
 	needRoot(t)
 	tr, src := spooled(t, sample())
-	s := sealed(t, tr, src)
-	if s.Form() != InRAMFS || s.Tree() != tr.Digest() || s.Size() == 0 || s.Image() == "" || !s.Hashed().IsZero() {
-		t.Errorf("sealed as %+v", s)
-	}
-	if err := s.Prove(); err != nil {
-		t.Error(err)
-	}
-	if err := s.Rehash(context.Background(), tr); err != nil {
-		t.Error(err)
-	}
 	raw, err := os.ReadFile(built(t, tr, src))
-	if err != nil || digest.FromBytes(raw) != s.Image() {
-		t.Errorf("sealed image %s, built %s, %v", s.Image(), digest.FromBytes(raw), err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
+	for _, form := range forms {
+		t.Run(string(form), func(t *testing.T) {
+			image := digest.FromBytes(raw)
+			if form == Extracted {
+				image = ""
+			}
+			s := sealedAs(t, form, tr, src)
+			if s.Form() != form || s.Tree() != tr.Digest() || s.Size() == 0 || s.Image() != image || !s.Hashed().IsZero() {
+				t.Errorf("sealed as %+v, want image %s", s, image)
+			}
+			if err := s.Prove(); err != nil {
+				t.Error(err)
+			}
+			if err := s.Rehash(context.Background(), tr); err != nil {
+				t.Error(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			wantCode(t, s.Prove(), reason.SealBroken)
+		})
 	}
-	wantCode(t, s.Prove(), reason.SealBroken)
 	wantCode(t, (*Sealed)(nil).Prove(), reason.SealBroken)
 	wantCode(t, new(Sealed).Prove(), reason.SealBroken)
 	if _, err := new(Sealed).Mount(nil); err == nil {
@@ -47,8 +57,14 @@ func TestSeal(t *testing.T) {
 // TestSealReadOnly tries to write to the root by every way that a path gives.
 func TestSealReadOnly(t *testing.T) {
 	needRoot(t)
+	for _, form := range forms {
+		t.Run(string(form), func(t *testing.T) { sealReadOnly(t, form) })
+	}
+}
+
+func sealReadOnly(t *testing.T, form Form) {
 	tr, src := spooled(t, sample())
-	s := sealed(t, tr, src)
+	s := sealedAs(t, form, tr, src)
 	m, err := s.Mount(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +84,9 @@ func TestSealReadOnly(t *testing.T) {
 		}
 		// Even when somebody makes the mount writable, the superblock is not.
 		_ = unix.MountSetattr(int(m.Fd()), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY})
-		_ = unix.Mount("", at, "", unix.MS_REMOUNT, "")
+		if form != Extracted { // a superblock of tmpfs may be made writable again by host root
+			_ = unix.Mount("", at, "", unix.MS_REMOUNT, "")
+		}
 		for name, err := range map[string]error{
 			"write":    os.WriteFile(at+"/etc/empty", []byte("x"), 0o600),
 			"create":   os.WriteFile(at+"/new", nil, 0o600),
@@ -154,39 +172,104 @@ func openFiles(t testing.TB) []string {
 func TestSealRefuses(t *testing.T) {
 	needRoot(t)
 	ctx := context.Background()
-	tr, src := spooled(t, sample())
 	other, _ := spooled(t, []member{file("other", "")})
 	before := len(openFiles(t))
-	t.Run("tree", func(t *testing.T) {
-		_, err := Seal(ctx, InRAMFS, tr, other.Digest(), src, Limits{})
-		wantCode(t, err, reason.TreeNotAdmitted)
-		_, err = Seal(ctx, InRAMFS, tree.Tree{}, "", src, Limits{})
-		wantCode(t, err, reason.TreeNotAdmitted)
-	})
-	t.Run("size", func(t *testing.T) {
-		_, err := Seal(ctx, InRAMFS, tr, tr.Digest(), src, Limits{Size: tr.Size() + 4096})
-		wantCode(t, err, reason.SealTooLarge)
-	})
-	t.Run("form", func(t *testing.T) {
-		_, err := Seal(ctx, "", tr, tr.Digest(), src, Limits{})
-		wantCode(t, err, reason.SealUnsupported)
-	})
-	// Whoever overwrites the spooled layer behind our back gains nothing.
-	t.Run("spool-overwritten", func(t *testing.T) {
-		e, _ := tr.Lookup("usr/bin/su")
-		f := src.blob[e.Blob]
-		if _, err := f.WriteAt([]byte("evil"), e.Offset+5000); err != nil {
-			t.Fatal(err)
-		}
-		_, err := Seal(ctx, InRAMFS, tr, tr.Digest(), src, Limits{})
-		wantCode(t, err, reason.DigestMismatchFile)
-		if !strings.Contains(err.Error(), `"usr/bin/su`) {
-			t.Errorf("%v does not name the file", err)
-		}
-	})
+	for _, form := range forms {
+		t.Run(string(form), func(t *testing.T) {
+			tr, src := spooled(t, sample())
+			t.Run("tree", func(t *testing.T) {
+				_, err := Seal(ctx, form, tr, other.Digest(), src, Limits{})
+				wantCode(t, err, reason.TreeNotAdmitted)
+				_, err = Seal(ctx, form, tree.Tree{}, "", src, Limits{})
+				wantCode(t, err, reason.TreeNotAdmitted)
+			})
+			t.Run("size", func(t *testing.T) {
+				_, err := Seal(ctx, form, tr, tr.Digest(), src, Limits{Size: tr.Size() + 4096})
+				wantCode(t, err, reason.SealTooLarge)
+				_, err = Seal(ctx, form, tr, tr.Digest(), src, Limits{Size: tr.Size() - 1})
+				wantCode(t, err, reason.SealTooLarge)
+			})
+			// Whoever overwrites the spooled layer behind our back gains nothing.
+			t.Run("spool-overwritten", func(t *testing.T) {
+				e, _ := tr.Lookup("usr/bin/su")
+				f := src.blob[e.Blob]
+				if _, err := f.WriteAt([]byte("evil"), e.Offset+5000); err != nil {
+					t.Fatal(err)
+				}
+				_, err := Seal(ctx, form, tr, tr.Digest(), src, Limits{})
+				wantCode(t, err, reason.DigestMismatchFile)
+				if !strings.Contains(err.Error(), `"usr/bin/su`) {
+					t.Errorf("%v does not name the file", err)
+				}
+			})
+			t.Run("cancelled", func(t *testing.T) {
+				stopped, cancel := context.WithCancel(ctx)
+				cancel()
+				if _, err := Seal(stopped, form, tr, tr.Digest(), src, Limits{}); !errors.Is(err, context.Canceled) {
+					t.Errorf("not cancelled: %v", err)
+				}
+			})
+		})
+	}
+	_, err := Seal(ctx, "", other, other.Digest(), nil, Limits{})
+	wantCode(t, err, reason.SealUnsupported)
 	if after := len(openFiles(t)); after != before {
 		t.Errorf("%d descriptors left open", after-before)
 	}
+}
+
+// TestLoopChanged swaps the file behind the loop device, as only host root can, and
+// shows that Prove sees it and that the device goes away with its mount.
+func TestLoopChanged(t *testing.T) {
+	needRoot(t)
+	busy := loops(t)
+	tr, src := spooled(t, sample())
+	s := sealedAs(t, InLoop, tr, src)
+	var st unix.Stat_t
+	if err := unix.Fstat(int(s.mount.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	loop, err := os.Open(fmt.Sprintf("/dev/loop%d", unix.Minor(st.Dev)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(built(t, tr, src))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.MemfdCreate("evil", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	evil := os.NewFile(uintptr(fd), "evil")
+	if _, err := evil.Write(raw); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Prove(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetInt(int(loop.Fd()), loopChangeFD, fd); err != nil {
+		t.Fatalf("the attack fails: %v", err)
+	}
+	wantCode(t, s.Prove(), reason.SealBroken)
+	closeAll(loop, evil)
+	_ = s.Close()
+	if now := loops(t); now != busy {
+		t.Errorf("loop devices in use: %s, before: %s", now, busy)
+	}
+}
+
+// loopChangeFD is LOOP_CHANGE_FD of include/uapi/linux/loop.h.
+const loopChangeFD = 0x4c06
+
+// loops is which loop devices have a file behind them.
+func loops(t testing.TB) string {
+	t.Helper()
+	names, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(names, " ")
 }
 
 // TestRehashRefuses holds a good seal against trees that differ in one thing each.
@@ -298,7 +381,7 @@ func TestProve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := prove(clone, id); err != nil {
+	if err := prove(clone, unix.EROFS_SUPER_MAGIC_V1, id); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.MountSetattr(int(clone.Fd()), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_NOSUID}); err != nil {
@@ -307,34 +390,81 @@ func TestProve(t *testing.T) {
 	swap("a mount that honours set-user-ID", func(b *Sealed) { b.mount, b.id = clone, id })
 }
 
-// TestUnsupported runs this test again without capabilities.
-func TestUnsupported(t *testing.T) {
-	needRoot(t)
-	if os.Getenv("ROOTFS_TEST_NO_CAPS") == "" {
-		run := exec.Command("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs",
-			"/proc/self/fd/3", "-test.run=^TestUnsupportedChild$", "-test.v")
-		run.Env = append(os.Environ(), "ROOTFS_TEST_NO_CAPS=1", "TMPDIR=/tmp")
-		exe, err := os.Open("/proc/self/exe")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer closeAll(exe)
-		run.ExtraFiles = []*os.File{exe}
-		out, err := run.CombinedOutput()
-		if err != nil || !strings.Contains(string(out), "--- PASS: TestUnsupportedChild") {
-			t.Fatalf("%v: %s", err, out)
-		}
+// again runs one test of this binary again, as another kind of user.
+func again(t *testing.T, test string, attr *syscall.SysProcAttr) {
+	t.Helper()
+	exe, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(exe)
+	run := exec.Command("/proc/self/fd/3", "-test.run=^"+test+"$", "-test.v")
+	run.Env = append(os.Environ(), "ROOTFS_TEST_CHILD="+test, "TMPDIR=/tmp")
+	run.ExtraFiles = []*os.File{exe}
+	run.SysProcAttr = attr
+	run.Dir = "/"
+	if out, err := run.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+test) {
+		t.Fatalf("%v: %s", err, out)
 	}
 }
 
-func TestUnsupportedChild(t *testing.T) {
-	if os.Getenv("ROOTFS_TEST_NO_CAPS") == "" {
-		return // TestUnsupported's other half
+func isChild(test string) bool { return os.Getenv("ROOTFS_TEST_CHILD") == test }
+
+// TestUnsupported asks for seals without any capability.
+func TestUnsupported(t *testing.T) {
+	if !isChild(t.Name()) {
+		needRoot(t)
+		again(t, t.Name(), &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}})
+		return
 	}
 	tr, err := tree.FromFiles([]tree.Entry{{Path: "a", Type: tree.File, Size: 1, Digest: digest.FromString("x")}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Seal(context.Background(), InRAMFS, tr, tr.Digest(), memory("x"), Limits{})
-	wantCode(t, err, reason.SealUnsupported)
+	for _, form := range forms {
+		_, err = Seal(context.Background(), form, tr, tr.Digest(), memory("x"), Limits{})
+		wantCode(t, err, reason.SealUnsupported)
+	}
+	wantCode(t, Private(func() error { return nil }), reason.SealUnsupported)
+}
+
+// TestRootless seals the one form that a user namespace can.
+func TestRootless(t *testing.T) {
+	if !isChild(t.Name()) {
+		needRoot(t)
+		again(t, t.Name(), &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
+			UidMappings: idMaps(TaskMap(base)), GidMappings: idMaps(TaskMap(base)), Credential: &syscall.Credential{}, GidMappingsEnableSetgroups: true})
+		return
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "rootless-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	tr, src := spooled(t, sample())
+	for _, form := range forms[:2] {
+		_, err := Seal(context.Background(), form, tr, tr.Digest(), src, Limits{})
+		wantCode(t, err, reason.SealUnsupported)
+	}
+	s := sealedAs(t, Extracted, tr, src)
+	m, err := s.Mount(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(m)
+	inPrivate(t, func() error {
+		if err := Place(m, dir); err != nil {
+			return err
+		}
+		if got := owner(dir + "/usr/bin/su"); got != "1:65535" {
+			return fmt.Errorf("su is %s", got)
+		}
+		at := unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}
+		_ = unix.MountSetattr(unix.AT_FDCWD, dir, 0, &at)
+		if err := os.WriteFile(dir+"/etc/empty", []byte("x"), 0o600); !errors.Is(err, unix.EROFS) {
+			return fmt.Errorf("writable: %v", err)
+		}
+		_, err := Points(tr, dir, []Point{{"work/here", true}}, 0)
+		return err
+	})
 }

@@ -21,16 +21,24 @@ type Sealed struct {
 	tree   digest.Digest
 	image  digest.Digest
 	size   int64
+	back   backing   // InLoop: the file behind the loop device
 	hashed time.Time // last full hash; zero when it was Seal's own, just now
 }
 
-func newSealed(mount *os.File, form Form, t, image digest.Digest, size int64) (*Sealed, error) {
+func newSealed(mount *os.File, form Form, t digest.Digest, size int64) (*Sealed, error) {
 	id, err := uniqueID(mount)
-	if err != nil && form == InRAMFS {
+	if err != nil && form == InRAMFS { // whose kernels have the id; older ones do without
 		closeAll(mount)
 		return nil, unsupported("mount sealed root", err)
 	}
-	return &Sealed{mount: mount, id: id, form: form, tree: t, image: image, size: size}, nil
+	s := &Sealed{mount: mount, id: id, form: form, tree: t, size: size}
+	if form == InLoop {
+		if s.back, err = backingOf(mount); err != nil {
+			closeAll(mount)
+			return nil, unsupported("mount sealed root", err)
+		}
+	}
+	return s, nil
 }
 
 // Form is how the root is held.
@@ -74,11 +82,24 @@ func (s *Sealed) Prove() error {
 	if s == nil || s.mount == nil {
 		return s.broken(what, "a seal", "none")
 	}
-	return prove(s.mount, s.id)
+	magic := int64(unix.EROFS_SUPER_MAGIC_V1)
+	if s.form == Extracted {
+		magic = unix.TMPFS_MAGIC
+	}
+	if err := prove(s.mount, magic, s.id); err != nil {
+		return err
+	}
+	if s.form == InLoop {
+		if got, err := backingOf(s.mount); err != nil || got != s.back {
+			return s.broken(what, fmt.Sprintf("loop device over %+v", s.back), fmt.Sprintf("%+v, %v", got, err))
+		}
+	}
+	return nil
 }
 
-// prove is Prove for any descriptor of the mount with the given unique id.
-func prove(mount *os.File, id uint64) error {
+// prove checks any descriptor of the mount with the given superblock magic and unique
+// id.
+func prove(mount *os.File, magic int64, id uint64) error {
 	refuse := func(want, got string) error {
 		return &reason.Error{Code: reason.SealBroken, What: "prove sealed root", Expected: want, Found: got}
 	}
@@ -86,8 +107,8 @@ func prove(mount *os.File, id uint64) error {
 	if err := unix.Fstatfs(int(mount.Fd()), &st); err != nil {
 		return refuse("a mount", err.Error())
 	}
-	if st.Type != unix.EROFS_SUPER_MAGIC_V1 {
-		return refuse("an EROFS superblock", fmt.Sprintf("magic %#x", st.Type))
+	if st.Type != magic {
+		return refuse(fmt.Sprintf("superblock magic %#x", magic), fmt.Sprintf("%#x", st.Type))
 	}
 	if st.Flags&unix.ST_RDONLY == 0 || st.Flags&unix.ST_NOSUID == 0 || st.Flags&unix.ST_NODEV == 0 {
 		return refuse("ro,nosuid,nodev", fmt.Sprintf("mount flags %#x", st.Flags))

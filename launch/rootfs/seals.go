@@ -90,7 +90,7 @@ func (k *Seals) change(f func() error) error {
 }
 
 // Get is the kept seal of key when it is a good one of t. When it was not hashed
-// within maxAge before now, every byte is read again first. Otherwise s is nil, why
+// within maxAge before now, or is of the form InLoop, every byte is read again first. Otherwise s is nil, why
 // says in a few words what is wrong, and a seal that is not as recorded is gone.
 func (k *Seals) Get(ctx context.Context, key string, t tree.Tree, maxAge time.Duration, now time.Time) (s *Sealed, why string, err error) {
 	forget := func() error {
@@ -108,7 +108,7 @@ func (k *Seals) Get(ctx context.Context, key string, t tree.Tree, maxAge time.Du
 	if err != nil || s == nil {
 		return nil, why, err
 	}
-	if age := now.Sub(s.hashed); age >= 0 && age < maxAge {
+	if age := now.Sub(s.hashed); s.form == InRAMFS && age >= 0 && age < maxAge {
 		return s, "", nil
 	}
 	if err := s.Rehash(ctx, t); err != nil {
@@ -136,14 +136,14 @@ func (k *Seals) renew(key string, s *Sealed, used time.Time) error {
 	return nil
 }
 
-// Acquire is the seal of t under key: the kept one, or one that is made of src, which
-// is called only then, and kept. Of several launchers one makes it. warm says that it
-// was there.
-func (k *Seals) Acquire(ctx context.Context, key string, t tree.Tree, want digest.Digest, maxAge time.Duration, now time.Time, src func() (Source, error)) (s *Sealed, warm bool, err error) {
+// Acquire is the seal of t under key, in the given form: the kept one, or one that is
+// made of src, which is called only then, and kept. Of several launchers one makes it.
+// warm says that it was there.
+func (k *Seals) Acquire(ctx context.Context, form Form, key string, t tree.Tree, want digest.Digest, maxAge time.Duration, now time.Time, src func() (Source, error)) (s *Sealed, warm bool, err error) {
 	if t.Zero() || t.Digest() != want {
 		return nil, false, notAdmitted(t, want)
 	}
-	if s, _, err = k.Get(ctx, key, t, maxAge, now); s != nil || err != nil {
+	if s, err = k.find(ctx, form, key, t, maxAge, now); s != nil || err != nil {
 		return s, s != nil, err
 	}
 	release, err := k.Lock(key)
@@ -151,14 +151,14 @@ func (k *Seals) Acquire(ctx context.Context, key string, t tree.Tree, want diges
 		return nil, false, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	if s, _, err = k.Get(ctx, key, t, maxAge, now); s != nil || err != nil {
+	if s, err = k.find(ctx, form, key, t, maxAge, now); s != nil || err != nil {
 		return s, s != nil, err
 	}
 	bytes, err := src()
 	if err != nil {
 		return nil, false, err
 	}
-	if s, err = Seal(ctx, InRAMFS, t, want, bytes, Limits{Size: k.cap}); err != nil {
+	if s, err = Seal(ctx, form, t, want, bytes, Limits{Size: k.cap}); err != nil {
 		return nil, false, err
 	}
 	if _, err := k.Put(key, s, now); err != nil {
@@ -166,6 +166,15 @@ func (k *Seals) Acquire(ctx context.Context, key string, t tree.Tree, want diges
 		return nil, false, err
 	}
 	return s, false, nil
+}
+
+// find is Get for one form; a seal of another is as none.
+func (k *Seals) find(ctx context.Context, form Form, key string, t tree.Tree, maxAge time.Duration, now time.Time) (*Sealed, error) {
+	s, _, err := k.Get(ctx, key, t, maxAge, now)
+	if s != nil && s.form != form {
+		return nil, s.Close()
+	}
+	return s, err
 }
 
 func (k *Seals) get(key string, want digest.Digest, now time.Time) (*Sealed, string) {
@@ -204,11 +213,11 @@ func (k *Seals) get(key string, want digest.Digest, now time.Time) (*Sealed, str
 	if err != nil {
 		return nil, err.Error()
 	}
-	s, err := newSealed(clone, r.Form, r.Tree, r.Image, r.Size)
+	s, err := newSealed(clone, r.Form, r.Tree, r.Size)
 	if err != nil {
 		return nil, err.Error()
 	}
-	s.hashed = r.Hashed
+	s.image, s.hashed = r.Image, r.Hashed
 	_ = os.Chtimes(k.at(key, "record"), now, now) // least recently used goes first
 	return s, ""
 }
@@ -226,7 +235,7 @@ func openDir(path string) (*os.File, error) {
 // proveKept holds the mount at hand against the recorded id, asks the kernel for the
 // flags of both the mount and its superblock, and the image for its Tree.
 func proveKept(mount *os.File, id uint64, want digest.Digest) error {
-	if err := prove(mount, id); err != nil {
+	if err := prove(mount, unix.EROFS_SUPER_MAGIC_V1, id); err != nil {
 		return err
 	}
 	st, err := statmount(id)
@@ -246,13 +255,13 @@ func proveKept(mount *os.File, id uint64, want digest.Digest) error {
 }
 
 // Put keeps s under key, hashed at now, and makes room for it by taking away the
-// seals that were used least recently. An image that is larger than all the room, or
-// a form that cannot be kept, is not kept, which is no error. s stays the caller's.
+// seals that were used least recently. An image that is larger than all the room,
+// the form Extracted, and a mount without a unique id (Linux before 6.8) are not kept, which is no error. s stays the caller's.
 func (k *Seals) Put(key string, s *Sealed, now time.Time) (kept bool, err error) {
 	if !keyForm.MatchString(key) {
 		return false, fmt.Errorf("keep seal: %q is no key", key)
 	}
-	if s.Form() != InRAMFS || s.size > k.cap {
+	if s.form == Extracted || s.id == 0 || s.size > k.cap {
 		return false, nil
 	}
 	err = k.change(func() error {

@@ -188,7 +188,7 @@ func TestSealsForged(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
-		{"unmounted", "EROFS superblock", func(t *testing.T, k *Seals) {
+		{"unmounted", "superblock magic", func(t *testing.T, k *Seals) {
 			if err := unix.Unmount(k.at(a, "root"), 0); err != nil {
 				t.Fatal(err)
 			}
@@ -282,7 +282,7 @@ func TestSealsAcquire(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			s, w, err := k.Acquire(context.Background(), key("a"), tr, tr.Digest(), hour, noon, func() (Source, error) {
+			s, w, err := k.Acquire(context.Background(), InRAMFS, key("a"), tr, tr.Digest(), hour, noon, func() (Source, error) {
 				made.Add(1)
 				return src, nil
 			})
@@ -303,17 +303,43 @@ func TestSealsAcquire(t *testing.T) {
 	if made.Load() != 1 || warm.Load() != 19 {
 		t.Errorf("made %d times, found %d times", made.Load(), warm.Load())
 	}
-	_, _, err := k.Acquire(context.Background(), key("a"), tr, digest.FromString("other"), hour, noon, nil)
+	_, _, err := k.Acquire(context.Background(), InRAMFS, key("a"), tr, digest.FromString("other"), hour, noon, nil)
 	wantCode(t, err, reason.TreeNotAdmitted)
 	gone := errors.New("gone")
-	if _, _, err := k.Acquire(context.Background(), key("b"), tr, tr.Digest(), hour, noon, func() (Source, error) { return nil, gone }); !errors.Is(err, gone) {
+	if _, _, err := k.Acquire(context.Background(), InRAMFS, key("b"), tr, tr.Digest(), hour, noon, func() (Source, error) { return nil, gone }); !errors.Is(err, gone) {
 		t.Errorf("the source's error is lost: %v", err)
 	}
+	// Another form is another seal; one on a loop device is kept too, and read each time.
+	for _, form := range []Form{InLoop, Extracted} {
+		for round := range 2 {
+			before := made.Load()
+			s, w, err := k.Acquire(context.Background(), form, key(string(form)), tr, tr.Digest(), hour, noon.Add(time.Minute), func() (Source, error) {
+				made.Add(1)
+				return src, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := form == InLoop && round == 1
+			if w != want || s.Form() != form || made.Load()-before == 0 != want {
+				t.Errorf("%s, round %d: warm %v, form %s", form, round, w, s.Form())
+			}
+			if err := s.Prove(); err != nil {
+				t.Error(err)
+			}
+			_ = s.Close()
+		}
+	}
+	f, w, err := k.Acquire(context.Background(), InRAMFS, key(string(InLoop)), tr, tr.Digest(), hour, noon, func() (Source, error) { return src, nil })
+	if err != nil || w || f.Form() != InRAMFS {
+		t.Errorf("the other form's seal is used: %v, %v", w, err)
+	}
+	_ = f.Close()
 	// A seal that cannot be used is replaced by one that can.
 	if err := unix.Unmount(k.at(key("a"), "root"), unix.MNT_DETACH); err != nil {
 		t.Fatal(err)
 	}
-	s, w, err := k.Acquire(context.Background(), key("a"), tr, tr.Digest(), hour, noon, func() (Source, error) { return src, nil })
+	s, w, err := k.Acquire(context.Background(), InRAMFS, key("a"), tr, tr.Digest(), hour, noon, func() (Source, error) { return src, nil })
 	if err != nil || w {
 		t.Fatalf("warm %v, %v", w, err)
 	}

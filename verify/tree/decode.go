@@ -160,7 +160,7 @@ func (d *decoder) entry(e *Entry, line string) bool {
 		var ok bool
 		e.Size, ok = number(cut(), math.MaxInt64)
 		e.Digest = digest.Digest(cut())
-		if !ok || !validDigest(e.Digest) {
+		if !ok || !sizedDigest(e) {
 			return d.fail("the size or digest is wrong")
 		}
 	case Symlink:
@@ -306,6 +306,12 @@ func validDigest(d digest.Digest) bool {
 		}
 	}
 	return true
+}
+
+// sizedDigest reports whether e's digest is one, and is that of no bytes when, and only
+// when, e has none.
+func sizedDigest(e *Entry) bool {
+	return validDigest(e.Digest) && (e.Size == 0) == (e.Digest == empty)
 }
 
 // validLink reports whether s can be a symlink's target.

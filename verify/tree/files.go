@@ -73,7 +73,7 @@ func malformed(e *Entry) string {
 		return "the owner is wrong"
 	case e.Size < 0 || !file && e.Size != 0:
 		return "the size is wrong"
-	case file != (e.Digest != "") || file && !validDigest(e.Digest):
+	case file != (e.Digest != "") || file && !sizedDigest(e):
 		return "the digest is wrong"
 	case (e.Type == Symlink) != (e.Link != "") || e.Link != "" && !validLink(e.Link):
 		return "the link is wrong"

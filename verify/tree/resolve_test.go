@@ -122,6 +122,8 @@ func TestFromFilesRefuses(t *testing.T) {
 		"mode":      with(func(e *Entry) { e.Mode = 0o10000 }),
 		"uid":       with(func(e *Entry) { e.UID = 1 << 16 }),
 		"size":      with(func(e *Entry) { e.Size = -1 }),
+		"size-zero": with(func(e *Entry) { e.Size = 0 }),
+		"nothing":   with(func(e *Entry) { e.Digest = empty }),
 		"digest":    with(func(e *Entry) { e.Digest = "sha256:00" }),
 		"no-digest": with(func(e *Entry) { e.Digest = "" }),
 		"link":      with(func(e *Entry) { e.Link = "b" }),

@@ -103,6 +103,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"escape-cut", " other", " other%2"},
 		{"escape-missing", "%00%FF", "%00\xff"},
 		{"size", " 1 sha256:2d", " -1 sha256:2d"},
+		{"size-zero", " 1 sha256:2d", " 0 sha256:2d"},
+		{"size-of-nothing", " 0 sha256:e3", " 1 sha256:e3"},
 		{"digest-algorithm", "sha256:2d", "sha512:2d"},
 		{"digest-case", "sha256:2d", "sha256:2D"},
 		{"digest-short", "4881\n", "488\n"},
