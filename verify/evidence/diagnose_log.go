@@ -70,10 +70,15 @@ func (s signed) diagnoseEntry(m root.TrustedMaterial, log *root.TransparencyLog,
 			return err
 		}
 	}
-	if leaf := leafOf(s.GetVerificationMaterial()); leaf != nil && !entry.IntegratedTime().IsZero() {
-		if t := entry.IntegratedTime(); t.Before(leaf.NotBefore) || t.After(leaf.NotAfter) {
+	if at := entry.IntegratedTime(); !at.IsZero() {
+		if leaf := leafOf(s.GetVerificationMaterial()); leaf != nil && (at.Before(leaf.NotBefore) || at.After(leaf.NotAfter)) {
 			return s.refuse(reason.CertificateExpired,
-				"a certificate valid at "+t.UTC().Format(time.RFC3339), span(leaf.NotBefore, leaf.NotAfter), nil)
+				"a certificate valid at "+at.UTC().Format(time.RFC3339), span(leaf.NotBefore, leaf.NotAfter), nil)
+		}
+		if tried, ok := m.(material); ok {
+			if err := s.inWindow(tried.key.key, at); err != nil {
+				return err
+			}
 		}
 	}
 	if d := s.GetDsseEnvelope(); d != nil {

@@ -113,15 +113,22 @@ func (s signed) witnessed(k trust.Key, only material, r trust.Root) (proof, erro
 		judged = []witnessed{{s.now, TimeNone}}
 	}
 	for _, t := range judged {
-		if !k.Valid(t.at) {
-			from, until := k.Window()
-			return proof{}, s.refuse(reason.KeyOutsideWindow,
-				fmt.Sprintf("a signature in [%s, %s]", bound(from), bound(until)), t.at.UTC().Format(time.RFC3339), nil)
+		if err := s.inWindow(k, t.at); err != nil {
+			return proof{}, err
 		}
 	}
 	return p, nil
 }
 
+// inWindow refuses a signature made when the key was not to be used.
+func (s signed) inWindow(k trust.Key, at time.Time) error {
+	if k.Valid(at) {
+		return nil
+	}
+	return s.refuse(reason.KeyOutsideWindow, "a signature in "+span(k.Window()), at.UTC().Format(time.RFC3339), nil)
+}
+
+// bound is one end of a window in words.
 func bound(t time.Time) string {
 	if t.IsZero() {
 		return "any time"

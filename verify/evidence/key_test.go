@@ -14,6 +14,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/trust"
+	"github.com/ztlaunch/ztlaunch/verify/verifytest"
 )
 
 func TestKeys(t *testing.T) {
@@ -133,6 +134,66 @@ func TestKeyWindow(t *testing.T) {
 			claim, err := evidence.Check(e, trust.Root{}.With(s.key(t).Within(c.from, c.until)), []digest.Digest{image}, now)
 			if code(err) != c.code || (err == nil) == claim.Zero() {
 				t.Errorf("%v, want %q", err, c.code)
+			}
+		})
+	}
+}
+
+// A key needs no log; but what a log of the Root says must be right, and then
+// it is the log's time that the key's window is held against.
+func TestLoggedKey(t *testing.T) {
+	type options = verifytest.Options
+	s, stranger := verifytest.New(t), verifytest.New(t)
+	k, epoch := verifytest.NewKey(t), verifytest.Epoch()
+	key, err := trust.ParseKey(k.Public(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := encode(t, statement())
+	other := encode(t, set(statement(), "https://example.com/other", "predicateType"))
+	v2 := options{Log: verifytest.RekorV2}
+	attest := func(o options) object { return decode(t, s.AttestKey(t, k, st, o)) }
+	root := rootOf(t, s.Root()).With(key)
+	within := func(from, until time.Duration) trust.Root {
+		return rootOf(t, s.Root()).With(key.Within(epoch.Add(from), epoch.Add(until)))
+	}
+	foreign := func(o options) object {
+		return set(attest(options{}), decode(t, s.AttestKey(t, k, other, o))["verificationMaterial"], "verificationMaterial")
+	}
+	hour := time.Hour
+	for name, c := range map[string]struct {
+		bundle any
+		root   trust.Root
+		logged bool
+		source evidence.TimeSource
+		code   reason.Code
+	}{
+		"logged":           {attest(options{}), root, true, evidence.TimeLog, ""},
+		"logged-v2":        {attest(v2), root, true, evidence.TimeTSA, ""},
+		"unstamped-v2":     {attest(options{Log: verifytest.RekorV2, NoStamp: true}), root, true, evidence.TimeNone, ""},
+		"key-only-root":    {attest(options{}), trust.Root{}.With(key), false, evidence.TimeNone, ""},
+		"unknown-log":      {attest(options{}), rootOf(t, stranger.Root()).With(key), false, evidence.TimeNone, ""},
+		"unknown-tsa":      {attest(options{Log: verifytest.RekorV2, StampedBy: stranger}), root, true, evidence.TimeNone, ""},
+		"old-and-logged":   {attest(options{}), within(-hour, hour), true, evidence.TimeLog, ""},
+		"old-and-stamped":  {attest(v2), within(-hour, hour), true, evidence.TimeTSA, ""},
+		"N09-old-unlogged": {attest(options{}), trust.Root{}.With(key.Within(epoch.Add(-hour), epoch.Add(hour))), false, 0, reason.KeyOutsideWindow},
+		"N09-logged":       {attest(options{}), within(hour, 9*hour), false, 0, reason.KeyOutsideWindow},
+		"N09-stamped":      {attest(v2), within(hour, 9*hour), false, 0, reason.KeyOutsideWindow},
+		"N01":              {foreign(options{}), root, false, 0, reason.LogMismatch},
+		"N01-v2":           {foreign(v2), root, false, 0, reason.LogMismatch},
+		"N02":              {edit(attest(options{}), func(e object) { flipped(t, e["inclusionPromise"].(object), "signedEntryTimestamp") }), root, false, 0, reason.LogPromiseInvalid},
+		"N04":              {double(attest(options{})), root, false, 0, reason.LogDuplicate},
+		"N05":              {edit(attest(v2), func(e object) { proofHash(t, e) }), root, false, 0, reason.LogProofInvalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			claim, err := evidence.Check(parse(t, c.bundle), c.root, []digest.Digest{image}, epoch.Add(8*hour))
+			if c.code != "" {
+				refused(t, claim, err, c.code)
+				return
+			}
+			at, source := claim.Time()
+			if err != nil || claim.Signer().Key != key.ID() || claim.Logged() != c.logged || source != c.source || at.IsZero() != (source == evidence.TimeNone) {
+				t.Errorf("signed by %v, logged %v, at %v from %v: %v", claim.Signer(), claim.Logged(), at, source, err)
 			}
 		})
 	}

@@ -79,5 +79,5 @@ var evidenceRows = []Row{
 	{LogCheckpointInvalid, Denied, "the log did not sign the tree that the proof speaks of", "verify/evidence TestKeylessRefuses/N05-root-hash"},
 	{TimestampAbsent, Denied, "nothing proves when the signature was made", "verify/evidence TestKeylessRefuses/N11"},
 	{TimestampInvalid, Denied, "no timestamp authority of the root vouches for the signature's time", "verify/evidence TestKeylessRefuses/N10"},
-	{TimestampFuture, Denied, "the signature was made in the future, as this host's clock has it", "verify/evidence TestKeylessRefuses/future"},
+	{TimestampFuture, Denied, "the signature was made in the future, as this host's clock has it", "verify/evidence TestFuture"},
 }
