@@ -33,12 +33,13 @@ import (
 // Kept seals live in the host's mount namespace: all methods are for threads that
 // have not entered another.
 type Seals struct {
-	dir string
-	cap int64
+	dir  string
+	cap  int64
+	form Form
 }
 
 // OpenSeals opens, or makes, the folder. limit is the most bytes that all kept images
-// have together.
+// have together; 0 is DefaultSize of the host's memory.
 func OpenSeals(dir string, limit int64) (*Seals, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open seals: %w", err)
@@ -50,7 +51,14 @@ func OpenSeals(dir string, limit int64) (*Seals, error) {
 	if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o077 != 0 || !info.IsDir() {
 		return nil, &reason.Error{Code: reason.SealBroken, What: "open seals: " + dir, Expected: "a folder that is its user's alone (0700)", Found: info.Mode().String()}
 	}
-	return &Seals{dir, limit}, nil
+	if limit == 0 {
+		var host unix.Sysinfo_t
+		if err := unix.Sysinfo(&host); err != nil {
+			return nil, fmt.Errorf("open seals: %w", os.NewSyscallError("sysinfo", err))
+		}
+		limit = DefaultSize(uint64(host.Totalram) * uint64(host.Unit))
+	}
+	return &Seals{dir, limit, InRAMFS}, nil
 }
 
 // Key names a seal by what it was made from and for whom: the layers' diffIDs in
@@ -136,14 +144,17 @@ func (k *Seals) renew(key string, s *Sealed, used time.Time) error {
 	return nil
 }
 
-// Acquire is the seal of t under key, in the given form: the kept one, or one that is
+// In is the same folder for roots of another form; OpenSeals is for InRAMFS.
+func (k *Seals) In(form Form) *Seals { return &Seals{k.dir, k.cap, form} }
+
+// Acquire is the seal of t under key: the kept one, or one that is
 // made of src, which is called only then, and kept. Of several launchers one makes it.
 // warm says that it was there.
-func (k *Seals) Acquire(ctx context.Context, form Form, key string, t tree.Tree, want digest.Digest, maxAge time.Duration, now time.Time, src func() (Source, error)) (s *Sealed, warm bool, err error) {
+func (k *Seals) Acquire(ctx context.Context, key string, t tree.Tree, want digest.Digest, maxAge time.Duration, now time.Time, src func() (Source, error)) (s *Sealed, warm bool, err error) {
 	if t.Zero() || t.Digest() != want {
 		return nil, false, notAdmitted(t, want)
 	}
-	if s, err = k.find(ctx, form, key, t, maxAge, now); s != nil || err != nil {
+	if s, err = k.find(ctx, key, t, maxAge, now); s != nil || err != nil {
 		return s, s != nil, err
 	}
 	release, err := k.Lock(key)
@@ -151,14 +162,14 @@ func (k *Seals) Acquire(ctx context.Context, form Form, key string, t tree.Tree,
 		return nil, false, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	if s, err = k.find(ctx, form, key, t, maxAge, now); s != nil || err != nil {
+	if s, err = k.find(ctx, key, t, maxAge, now); s != nil || err != nil {
 		return s, s != nil, err
 	}
 	bytes, err := src()
 	if err != nil {
 		return nil, false, err
 	}
-	if s, err = Seal(ctx, form, t, want, bytes, Limits{Size: k.cap}); err != nil {
+	if s, err = Seal(ctx, k.form, t, want, bytes, Limits{Size: k.cap}); err != nil {
 		return nil, false, err
 	}
 	if _, err := k.Put(key, s, now); err != nil {
@@ -168,10 +179,10 @@ func (k *Seals) Acquire(ctx context.Context, form Form, key string, t tree.Tree,
 	return s, false, nil
 }
 
-// find is Get for one form; a seal of another is as none.
-func (k *Seals) find(ctx context.Context, form Form, key string, t tree.Tree, maxAge time.Duration, now time.Time) (*Sealed, error) {
+// find is Get for k's form; a seal of another is as none.
+func (k *Seals) find(ctx context.Context, key string, t tree.Tree, maxAge time.Duration, now time.Time) (*Sealed, error) {
 	s, _, err := k.Get(ctx, key, t, maxAge, now)
-	if s != nil && s.form != form {
+	if s != nil && s.form != k.form {
 		return nil, s.Close()
 	}
 	return s, err

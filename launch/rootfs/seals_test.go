@@ -263,6 +263,9 @@ func TestSealsRoom(t *testing.T) {
 	wantGet(t, k, key("b"), tr, noon.Add(4*time.Minute), false, "absent")
 	wantGet(t, k, key("c"), tr, noon.Add(4*time.Minute), true, "")
 
+	if k := keeping(t, 0); k.cap < 1<<20 || k.cap > 1<<30 {
+		t.Errorf("the host's own limit is %d", k.cap)
+	}
 	small := keeping(t, size-1)
 	s := sealed(t, tr, src)
 	if kept, err := small.Put(key("a"), s, noon); kept || err != nil {
@@ -282,7 +285,7 @@ func TestSealsAcquire(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			s, w, err := k.Acquire(context.Background(), InRAMFS, key("a"), tr, tr.Digest(), hour, noon, func() (Source, error) {
+			s, w, err := k.Acquire(context.Background(), key("a"), tr, tr.Digest(), hour, noon, func() (Source, error) {
 				made.Add(1)
 				return src, nil
 			})
@@ -303,17 +306,17 @@ func TestSealsAcquire(t *testing.T) {
 	if made.Load() != 1 || warm.Load() != 19 {
 		t.Errorf("made %d times, found %d times", made.Load(), warm.Load())
 	}
-	_, _, err := k.Acquire(context.Background(), InRAMFS, key("a"), tr, digest.FromString("other"), hour, noon, nil)
+	_, _, err := k.Acquire(context.Background(), key("a"), tr, digest.FromString("other"), hour, noon, nil)
 	wantCode(t, err, reason.TreeNotAdmitted)
 	gone := errors.New("gone")
-	if _, _, err := k.Acquire(context.Background(), InRAMFS, key("b"), tr, tr.Digest(), hour, noon, func() (Source, error) { return nil, gone }); !errors.Is(err, gone) {
+	if _, _, err := k.Acquire(context.Background(), key("b"), tr, tr.Digest(), hour, noon, func() (Source, error) { return nil, gone }); !errors.Is(err, gone) {
 		t.Errorf("the source's error is lost: %v", err)
 	}
 	// Another form is another seal; one on a loop device is kept too, and read each time.
 	for _, form := range []Form{InLoop, Extracted} {
 		for round := range 2 {
 			before := made.Load()
-			s, w, err := k.Acquire(context.Background(), form, key(string(form)), tr, tr.Digest(), hour, noon.Add(time.Minute), func() (Source, error) {
+			s, w, err := k.In(form).Acquire(context.Background(), key(string(form)), tr, tr.Digest(), hour, noon.Add(time.Minute), func() (Source, error) {
 				made.Add(1)
 				return src, nil
 			})
@@ -330,7 +333,7 @@ func TestSealsAcquire(t *testing.T) {
 			_ = s.Close()
 		}
 	}
-	f, w, err := k.Acquire(context.Background(), InRAMFS, key(string(InLoop)), tr, tr.Digest(), hour, noon, func() (Source, error) { return src, nil })
+	f, w, err := k.Acquire(context.Background(), key(string(InLoop)), tr, tr.Digest(), hour, noon, func() (Source, error) { return src, nil })
 	if err != nil || w || f.Form() != InRAMFS {
 		t.Errorf("the other form's seal is used: %v, %v", w, err)
 	}
@@ -339,7 +342,7 @@ func TestSealsAcquire(t *testing.T) {
 	if err := unix.Unmount(k.at(key("a"), "root"), unix.MNT_DETACH); err != nil {
 		t.Fatal(err)
 	}
-	s, w, err := k.Acquire(context.Background(), InRAMFS, key("a"), tr, tr.Digest(), hour, noon, func() (Source, error) { return src, nil })
+	s, w, err := k.Acquire(context.Background(), key("a"), tr, tr.Digest(), hour, noon, func() (Source, error) { return src, nil })
 	if err != nil || w {
 		t.Fatalf("warm %v, %v", w, err)
 	}
