@@ -196,6 +196,36 @@ func next(e *reason.Error) string {
 	return e.Next
 }
 
+// TestColons: a colon belongs to a plain scalar unless a space follows, in
+// every style.
+func TestColons(t *testing.T) {
+	for _, doc := range []string{
+		"a: [h.example:443, sha256:12ab, https://x.example:8/y]\n",
+		"a:\n  - h.example:443\n  - sha256:12ab\n  - https://x.example:8/y\n",
+		"{a: [h.example:443, sha256:12ab , https://x.example:8/y]}\n",
+		"{a: [h.example:443\n  , sha256:12ab,\n https://x.example:8/y ]}\n",
+		"{a: [\"h.example:443\", 'sha256:12ab', https://x.example:8/y]}\n",
+	} {
+		d := Parse("f", []byte(doc))
+		var got []string
+		d.Root().Fields(map[string]func(Node){"a": func(v Node) { got = v.Texts() }})
+		if d.Err() != nil || strings.Join(got, " ") != "h.example:443 sha256:12ab https://x.example:8/y" {
+			t.Errorf("%q: %q, %v", doc, got, d.Err())
+		}
+	}
+	for _, c := range []struct{ doc, want string }{
+		{"{a: h:443}\n", "h:443"}, {"{a: 1:2}\n", "1:2"}, {"{a: h:p:q}\n", "h:p:q"}, {"{a: ::1}\n", "::1"}, {"{\"a\": h:443}\n", "h:443"},
+		{"{a: [b]}\n", ""}, {"{a:443}\n", ""}, {"{a:\"b\"}\n", ""},
+	} {
+		d := Parse("f", []byte(c.doc))
+		got := ""
+		d.Root().Fields(map[string]func(Node){"a": func(v Node) { got = v.Text() }})
+		if got != c.want || (d.Err() == nil) != (c.want != "") {
+			t.Errorf("%q: %q, %v; want %q", c.doc, got, d.Err(), c.want)
+		}
+	}
+}
+
 // TestFirstErrorStays: what is read after an error is zero and reports nothing.
 func TestFirstErrorStays(t *testing.T) {
 	d := Parse("f.yaml", []byte("name: 1\nn: x\nsize: y\nspan: z\nat: w\n"))

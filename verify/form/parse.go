@@ -26,6 +26,9 @@ func Parse(file string, raw []byte) *Doc {
 	if !d.tokens(tokens) {
 		return d
 	}
+	if tokens = d.join(tokens); d.err != nil {
+		return d
+	}
 	parsed, err := parser.Parse(tokens, 0)
 	if err != nil {
 		d.syntax(err)
@@ -130,6 +133,48 @@ func (d *Doc) tokens(tokens token.Tokens) bool {
 		}
 	}
 	return true
+}
+
+// join undoes a liberty of the lexer: inside braces it takes "host:443" for a
+// key and a value. In YAML (1.2.2, section 7.3.3) a colon that no space follows
+// belongs to the plain scalar around it.
+func (d *Doc) join(tokens token.Tokens) token.Tokens {
+	var out token.Tokens
+	for i := 0; i < len(tokens); i++ {
+		t := tokens[i]
+		if t.Type != token.MappingValueType || len(out) == 0 || i+1 == len(tokens) || !plain(out[len(out)-1]) {
+			out.Add(t)
+			continue
+		}
+		key, value := out[len(out)-1], tokens[i+1]
+		if value.Position.Line != t.Position.Line || strings.TrimLeft(value.Origin, " \t\r\n") != value.Origin {
+			out.Add(t)
+			continue
+		}
+		switch {
+		case value.Type == token.SingleQuoteType || value.Type == token.DoubleQuoteType:
+			d.fail(t.Position.Line, t.Position.Column, &reason.Error{Code: reason.FormSyntax, Expected: "a space after the colon", Found: "a quote"})
+			return out
+		case plain(value):
+			text := strings.TrimSpace(key.Origin + ":" + value.Origin)
+			out = out[:len(out)-1]
+			out.Add(token.String(text, text, key.Position))
+			i++
+		default:
+			out.Add(t)
+		}
+	}
+	return out
+}
+
+// plain says whether a token is an unquoted scalar.
+func plain(t *token.Token) bool {
+	switch t.Type {
+	case token.StringType, token.IntegerType, token.BinaryIntegerType, token.OctetIntegerType, token.HexIntegerType,
+		token.FloatType, token.BoolType, token.NullType, token.InfinityType, token.NanType:
+		return true
+	}
+	return false
 }
 
 func (d *Doc) deep(at *token.Position) {
