@@ -116,7 +116,7 @@ func (c copier) blob(ctx context.Context, d descriptor, p part) error {
 		if c.s.origin == nil {
 			return nil, c.s.never(p.what(d.Digest))
 		}
-		place = c.s.origin.place(d.Digest)
+		place = c.s.origin.place("")
 		in, err := c.s.origin.open(ctx, d, p)
 		if err != nil {
 			return nil, err

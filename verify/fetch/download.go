@@ -115,7 +115,7 @@ func (s *session) layer(ctx context.Context, l artifact.Layer, report func(Event
 	report(Event{Digest: l.Digest, Total: l.Size})
 	counted := &counter{r: in, event: Event{Digest: l.Digest, Total: l.Size}, report: report}
 	if err := s.o.Store.Put(counted, l.Digest, l.Size); err != nil {
-		return layerPart.wrong(l.Digest, s.origin.place(l.Digest), err)
+		return layerPart.wrong(l.Digest, s.origin.place(""), err)
 	}
 	report(Event{Digest: l.Digest, Done: l.Size, Total: l.Size})
 	return nil

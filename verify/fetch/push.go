@@ -132,7 +132,7 @@ func (r *registry) describe(ctx context.Context, d digest.Digest) (descriptor, e
 	if err != nil {
 		return descriptor{}, err
 	}
-	return describe(in, d, r.place(d))
+	return describe(in, d, r.place(""))
 }
 
 // describe reads and proves a manifest for its descriptor.

@@ -83,7 +83,7 @@ func (p part) wrong(d digest.Digest, from string, err error) error {
 	if !errors.As(err, &m) {
 		return err
 	}
-	return &reason.Error{Code: p.mismatch(), What: "read " + p.what(d) + " from " + from, Expected: m.Expected(), Found: m.Found(), Err: err}
+	return &reason.Error{Code: p.mismatch(), What: "read " + p.what(d) + " from " + from, Expected: m.Expected(), Found: m.Found()}
 }
 
 // session is one resolution of one reference.
@@ -185,6 +185,9 @@ func (s *session) bytes(ctx context.Context, p part, d descriptor, max int64) ([
 		return nil, "", err
 	}
 	in.digest, in.size = d.Digest, d.Size
+	if p == manifestPart && d.MediaType == "" {
+		p = rootPart(in.mediaType) // only for words: what it is has yet to be read
+	}
 	if in.mediaType == "" {
 		in.mediaType = d.MediaType
 	}
@@ -205,7 +208,7 @@ func (s *session) take(p part, in stream, max int64) ([]byte, error) {
 	}
 	raw, err := io.ReadAll(io.LimitReader(r, max+1))
 	if err != nil {
-		return nil, p.wrong(in.digest, s.origin.place(in.digest), err)
+		return nil, p.wrong(in.digest, s.origin.place(""), err)
 	}
 	if int64(len(raw)) > max {
 		return nil, refuse(p.tooLarge(), "read "+what, fmt.Sprintf("at most %d bytes", max), "more")
