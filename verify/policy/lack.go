@@ -1,0 +1,144 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/ztlaunch/ztlaunch/verify/evidence"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// unreached reports a demand that is not met while discovery was incomplete:
+// nobody can tell whether what is missing exists.
+func (e *evaluation) unreached(d demand, f Finding, good []judged) {
+	var why []string
+	for _, p := range e.in.Problems {
+		why = append(why, clip(p.Error()))
+		if f.Next == "" {
+			f.Next = p.Next
+		}
+	}
+	f.Code = reason.EvidenceUnreached
+	f.Expected = fmt.Sprintf("%s by %s", d.word, words(names(d.by)))
+	f.Found = fmt.Sprintf("%d, and not all places could be asked: %s", len(match(good)), some(why))
+	if f.Next == "" {
+		f.Next = "try again when the registry answers"
+	}
+	e.fail(f)
+}
+
+// strangers reports claims that are genuine and by somebody else: the fields
+// that differ from the nearest identity, side by side.
+func (e *evaluation) strangers(d demand, f Finding, all []stranger) {
+	_, f.Code, _ = d.word.codes()
+	best := all[0]
+	for _, s := range all[1:] {
+		if len(s.differences) < len(best.differences) {
+			best = s
+		}
+	}
+	var expected, found []string
+	for _, diff := range best.differences {
+		expected = append(expected, diff.Field+" "+clip(diff.Expected))
+		found = append(found, diff.Field+" "+clip(diff.Found))
+	}
+	f.Expected = best.nearest.name + ": " + strings.Join(expected, "; ")
+	f.Found = strings.Join(found, "; ")
+	for _, s := range all {
+		f.Evidence = append(f.Evidence, s.claim.Envelope())
+	}
+	if more := len(all) - 1; more > 0 {
+		f.Found += fmt.Sprintf(" (and %d more by others)", more)
+	}
+	f.Next = suggest(best.nearest.name, best.claim.Signer())
+	e.fail(f)
+}
+
+// missing reports a demand for which no genuine claim was found at all.
+func (e *evaluation) missing(d demand, f Finding) {
+	absent, _, unproved := d.word.codes()
+	f.Code, f.Expected, f.Next = absent, fmt.Sprintf("%s by %s", d.word, words(names(d.by))), e.command(d)
+	f.Found = "none" + e.others(d)
+	var why []string
+	for _, u := range e.in.Unproved {
+		if u.Type != "" && !d.accepts(e.in.Artifact.Kind(), u.Type) || u.Err == nil {
+			continue
+		}
+		f.Code = unproved
+		f.Evidence = append(f.Evidence, u.Envelope)
+		why = append(why, clip(u.Err.Error()))
+		if len(why) == 1 && u.Err.Next != "" {
+			f.Next = u.Err.Next
+		}
+	}
+	if why != nil {
+		f.Found = some(why)
+	}
+	e.fail(f)
+}
+
+// others says which predicates were proved, when the wanted one was not: an
+// SBOM is no signature.
+func (e *evaluation) others(d demand) string {
+	seen := map[string]bool{}
+	var types []string
+	for _, c := range e.in.Claims {
+		if t := c.PredicateType(); !seen[t] && !d.accepts(e.in.Artifact.Kind(), t) {
+			seen[t] = true
+			types = append(types, clip(t))
+		}
+	}
+	if types == nil {
+		return ""
+	}
+	return " (proved, and of another type: " + some(types) + ")"
+}
+
+// command is what makes the missing claim.
+func (e *evaluation) command(d demand) string {
+	ref := e.in.Artifact.Ref().String()
+	attest := func(predicateType, file string) string {
+		return "ztlaunch attest " + ref + " --key KEY --type " + predicateType + " --predicate " + file
+	}
+	switch d.word {
+	case signature:
+		return "ztlaunch sign --key KEY " + ref
+	case provenance:
+		return attest(evidence.PredicateSLSAProvenanceV1, "provenance.json")
+	case bill:
+		return "ztlaunch sbom create " + ref + " > sbom.spdx.json && " + attest(evidence.PredicateSPDX, "sbom.spdx.json")
+	case vulnerabilities:
+		return attest(vulnerabilitiesFamily+"/v0.2", "vulns.json")
+	case attestation:
+		return attest(d.kind, "predicate.json")
+	case pin:
+		return "ztlaunch mcp pin " + ref
+	}
+	return ""
+}
+
+// suggest is the change that would make this signer the named identity.
+func suggest(name string, s evidence.Signer) string {
+	if s.Key != "" {
+		return "if this signer is right, with its public key in FILE: identities: {" + name + ": {key: FILE}}"
+	}
+	return "if this signer is right: identities: {" + name + ": {keyless: " + exactly(s).flow() + "}}"
+}
+
+// exactly fixes every field that a certificate fixes. It is the identity that
+// policy init writes.
+func exactly(s evidence.Signer) Keyless {
+	k := Keyless{Issuer: s.Issuer, Repository: s.SourceRepositoryURI, Ref: s.SourceRepositoryRef, Trigger: s.BuildTrigger, Runner: s.RunnerEnvironment}
+	workflow, ok := strings.CutPrefix(s.BuildConfigURI, s.SourceRepositoryURI+"/")
+	workflow, atRef := strings.CutSuffix(workflow, "@"+s.SourceRepositoryRef)
+	if ok && atRef && s.SourceRepositoryURI != "" && workflow != "" && refPattern(k.Ref) && !strings.Contains(k.Ref, "*") {
+		k.Workflow = workflow
+		if s.BuildSignerURI != s.BuildConfigURI {
+			k.Signer = s.BuildSignerURI
+		}
+		if k.Signer == "" || signerPattern(k.Signer) && !strings.Contains(k.Signer, "*") {
+			return k
+		}
+	}
+	return Keyless{Issuer: s.Issuer, SAN: s.SAN}
+}

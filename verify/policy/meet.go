@@ -1,0 +1,350 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/evidence"
+	"github.com/ztlaunch/ztlaunch/verify/model"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// PredicatePin is the predicate type of a server's pinned surface.
+const PredicatePin = "https://github.com/ztlaunch/ztlaunch/pin/v1"
+
+const (
+	provenanceFamily      = "https://slsa.dev/provenance/"
+	vulnerabilitiesFamily = "https://in-toto.io/attestation/vulns"
+)
+
+// accepts says whether a predicate type is what the demand is about.
+func (d demand) accepts(k artifact.Kind, predicateType string) bool {
+	switch d.word {
+	case signature:
+		return predicateType == signatureType(k)
+	case provenance:
+		return strings.HasPrefix(predicateType, provenanceFamily)
+	case bill:
+		return IsSBOM(predicateType)
+	case vulnerabilities:
+		return strings.HasPrefix(predicateType, vulnerabilitiesFamily)
+	case attestation:
+		return predicateType == d.kind
+	case pin:
+		return predicateType == PredicatePin
+	}
+	return false
+}
+
+// signatureType is the predicate that counts as the signature of a kind: no
+// other attestation does, whoever signed it.
+func signatureType(k artifact.Kind) string {
+	switch k {
+	case artifact.Image, artifact.MCP:
+		return evidence.PredicateCosignSign
+	case artifact.Model:
+		return evidence.PredicateModelSignature
+	}
+	return ""
+}
+
+// codes are the reasons of a kind of demand for claims that are not there, not
+// by the right signer, and not proved.
+func (w word) codes() (absent, wrong, unproved reason.Code) {
+	switch w {
+	case signature:
+		return reason.SignatureAbsent, reason.SignatureWrongIdentity, reason.SignatureUnproved
+	case provenance:
+		return reason.ProvenanceAbsent, reason.ProvenanceWrongIdentity, reason.ProvenanceUnproved
+	case bill:
+		return reason.SBOMAbsent, reason.SBOMWrongIdentity, reason.SBOMUnproved
+	case vulnerabilities:
+		return reason.VulnerabilitiesAbsent, reason.VulnerabilitiesWrongIdentity, reason.VulnerabilitiesUnproved
+	case attestation:
+		return reason.AttestationAbsent, reason.AttestationWrongIdentity, reason.AttestationUnproved
+	case pin:
+		return reason.PinAbsent, reason.PinWrongIdentity, reason.PinUnproved
+	}
+	return reason.InternalFault, reason.InternalFault, reason.InternalFault
+}
+
+// fault is one way in which a claim by the right signer does not meet a demand.
+type fault struct {
+	code                  reason.Code
+	expected, found, next string
+}
+
+// judged is a claim by an identity that the demand names.
+type judged struct {
+	claim    evidence.Claim
+	identity int // index into by
+	faults   []fault
+	vouched  Vouched   // sbom only
+	until    time.Time // when it becomes too old; zero = never
+}
+
+// stranger is a claim by nobody that the demand names.
+type stranger struct {
+	claim       evidence.Claim
+	nearest     Identity
+	differences []Difference
+}
+
+// demand holds the claims against one demand.
+func (e *evaluation) demand(d demand) {
+	f := Finding{Rule: d.where, Line: d.line, What: string(d.word) + " by " + words(names(d.by))}
+	if d.threshold > 1 {
+		f.What = fmt.Sprintf("%s by %d of %s", d.word, d.threshold, words(names(d.by)))
+	}
+	if d.word == pin && e.in.Purpose == Pin {
+		f.Skipped, f.Found = true, "not asked for: this run records the surface"
+		e.out.findings = append(e.out.findings, f)
+		return
+	}
+	good, bad, strangers := e.sort(d)
+	met := match(good)
+	switch {
+	case len(met) >= d.threshold:
+		e.meet(d, f, met)
+	case len(good) == 0 && len(bad) > 0:
+		e.faulty(f, bad)
+	case len(e.in.Problems) > 0:
+		e.unreached(d, f, good)
+	case len(good) > 0:
+		f.Code, f.Expected = reason.ThresholdUnmet, fmt.Sprintf("%d of %s", d.threshold, words(names(d.by)))
+		f.Found = fmt.Sprintf("%d: %s", len(met), words(identities(d, met)))
+		f.Next = e.command(d)
+		e.fail(f)
+	case len(strangers) > 0:
+		e.strangers(d, f, strangers)
+	default:
+		e.missing(d, f)
+	}
+}
+
+// sort looks at every claim of the demand's type.
+func (e *evaluation) sort(d demand) (good, bad []judged, strangers []stranger) {
+	for _, c := range e.in.Claims {
+		if c.Zero() || !d.accepts(e.in.Artifact.Kind(), c.PredicateType()) || !e.about(c) {
+			continue
+		}
+		var j judged
+		known := false
+		near := stranger{claim: c}
+		for i, id := range d.by {
+			diff := id.Differences(c.Signer())
+			if len(diff) > 0 {
+				if near.differences == nil || len(diff) < len(near.differences) {
+					near.nearest, near.differences = id, diff
+				}
+				continue
+			}
+			if !known {
+				j, known = e.judge(d, c), true
+			}
+			j.identity = i
+			if len(j.faults) == 0 {
+				good = append(good, j)
+			} else {
+				bad = append(bad, j)
+			}
+		}
+		if !known {
+			strangers = append(strangers, near)
+		}
+	}
+	return good, bad, strangers
+}
+
+// about says whether a claim speaks of this artifact. A model's signature
+// speaks of its files, one by one, which judge compares: its subject binds
+// neither names nor sizes.
+func (e *evaluation) about(c evidence.Claim) bool {
+	if e.in.Artifact.Kind() == artifact.Model && c.PredicateType() == evidence.PredicateModelSignature {
+		return true
+	}
+	return slices.Contains(e.in.Artifact.Subjects(), c.Subject())
+}
+
+// files turns what is wrong with a model's files into faults.
+func files(err error) []fault {
+	if err == nil {
+		return nil
+	}
+	e, ok := reason.Of(err)
+	if !ok {
+		return []fault{{code: reason.InternalFault, found: clip(err.Error())}}
+	}
+	return []fault{{e.Code, e.Expected, clip(e.Found), e.Next}}
+}
+
+// judge asks what a claim by the right signer says.
+func (e *evaluation) judge(d demand, c evidence.Claim) judged {
+	j := judged{claim: c}
+	if d.maxAge > 0 && d.word != vulnerabilities {
+		var f []fault
+		j.until, f = d.tooOld(c, e.in.Now)
+		j.faults = append(j.faults, f...)
+	}
+	switch d.word {
+	case signature:
+		if e.in.Artifact.Kind() == artifact.Model {
+			j.faults = append(j.faults, files(model.Covers(c, e.in.Tree))...)
+		}
+	case provenance:
+		j.faults = append(j.faults, d.build.judge(c)...)
+	case bill:
+		coverage, ok := e.in.Coverages[c.Envelope()]
+		if !ok {
+			var err error
+			if coverage, err = Cover(c, e.in.Tree); err != nil {
+				j.faults = append(j.faults, unreadable(err))
+				return j
+			}
+		}
+		var faults []fault
+		j.vouched, faults = d.coverage.judge(coverage)
+		j.vouched.SBOM = c.Envelope()
+		j.faults = append(j.faults, faults...)
+	case vulnerabilities:
+		var f []fault
+		j.until, f = d.scanned(c, e.in.Now)
+		j.faults = append(j.faults, f...)
+	case attestation:
+		j.faults = append(j.faults, d.expression.judge(c, e.in.Now)...)
+	}
+	return j
+}
+
+// tooOld holds a claim's proved time against maxAge, and says when it ends.
+func (d demand) tooOld(c evidence.Claim, now time.Time) (until time.Time, out []fault) {
+	at, source := c.Time()
+	switch age := now.Sub(at); {
+	case source == evidence.TimeNone || at.IsZero():
+		return time.Time{}, []fault{{reason.ClaimUndated, "a time that a log or timestamp authority proves, at most " + span(d.maxAge) + " ago", "no proved time",
+			"sign with a timestamp authority, or remove maxAge"}}
+	case age > d.maxAge:
+		return at.Add(d.maxAge), []fault{{reason.ClaimTooOld, "at most " + span(d.maxAge) + " old at " + stamp(now), span(age) + " old, of " + stamp(at),
+			"sign anew, or maxAge: " + span(age.Truncate(time.Hour)+time.Hour)}}
+	}
+	return at.Add(d.maxAge), nil
+}
+
+// span writes a duration as the policy file does, in whole hours where that is
+// exact enough.
+func span(d time.Duration) string {
+	if d >= time.Hour {
+		return fmt.Sprintf("%dh", int64(d/time.Hour))
+	}
+	return fmt.Sprintf("%ds", int64(d/time.Second))
+}
+
+// match picks the largest set of claims in which each has an identity and a
+// signer of its own: a bipartite matching of identities and signers, by
+// augmenting paths.
+func match(good []judged) []judged {
+	// Among claims of one signer for one identity, the newest stands.
+	slices.SortStableFunc(good, func(a, b judged) int {
+		ta, _ := a.claim.Time()
+		tb, _ := b.claim.Time()
+		return tb.Compare(ta)
+	})
+	holder := map[string]judged{} // signer -> the claim that it is used for
+	var place func(identity int, seen map[string]bool) bool
+	place = func(identity int, seen map[string]bool) bool {
+		for _, j := range good {
+			who := principal(j.claim.Signer())
+			if j.identity != identity || seen[who] {
+				continue
+			}
+			seen[who] = true
+			if held, taken := holder[who]; !taken || place(held.identity, seen) {
+				holder[who] = j
+				return true
+			}
+		}
+		return false
+	}
+	done := map[int]bool{}
+	for _, j := range good {
+		if !done[j.identity] {
+			done[j.identity] = true
+			place(j.identity, map[string]bool{})
+		}
+	}
+	var met []judged
+	for _, j := range holder {
+		met = append(met, j)
+	}
+	slices.SortFunc(met, func(a, b judged) int { return cmp.Compare(a.identity, b.identity) })
+	return met
+}
+
+// principal is one signer: a key, or a certificate name with its issuer.
+func principal(s evidence.Signer) string {
+	if s.Key != "" {
+		return s.Key
+	}
+	return s.Issuer + "\n" + s.SANType + "\n" + s.SAN
+}
+
+func identities(d demand, met []judged) []string {
+	var out []string
+	for _, j := range met {
+		out = append(out, d.by[j.identity].name)
+	}
+	return out
+}
+
+// meet records a demand that passed.
+func (e *evaluation) meet(d demand, f Finding, met []judged) {
+	var said []string
+	for _, j := range met {
+		c, name := j.claim, d.by[j.identity].name
+		at, source := c.Time()
+		p := Proved{Identity: name, Signer: c.Signer(), Predicate: c.PredicateType(), Subject: c.Subject(),
+			Index: c.Subject() == e.in.Artifact.Index(), Time: at, Source: source, Envelope: c.Envelope()}
+		e.out.proved = append(e.out.proved, p)
+		f.Signers = append(f.Signers, name)
+		f.Evidence = append(f.Evidence, c.Envelope())
+		said = append(said, name+" = "+clip(c.Signer().String())+", of the "+p.level()+" "+c.Subject().String())
+		e.ends(j.until)
+	}
+	f.Found = some(said)
+	switch d.word {
+	case bill:
+		e.out.vouched = met[0].vouched
+		f.Found += "; " + met[0].vouched.String()
+	case pin:
+		e.out.pin = met[0].claim.Predicate()
+	}
+	e.out.met++
+	e.pass(f)
+}
+
+func (p Proved) level() string {
+	switch {
+	case p.Index:
+		return "index"
+	case p.Predicate == evidence.PredicateModelSignature:
+		return "files with root"
+	}
+	return "manifest"
+}
+
+// faulty reports what is wrong with the claim that comes nearest.
+func (e *evaluation) faulty(f Finding, bad []judged) {
+	best := slices.MinFunc(bad, func(a, b judged) int { return cmp.Compare(len(a.faults), len(b.faults)) })
+	f.Evidence = []digest.Digest{best.claim.Envelope()}
+	for _, why := range best.faults {
+		f.Code, f.Expected, f.Found = why.code, why.expected, why.found
+		f.Next = strings.Replace(why.next, "create REF", "create "+e.in.Artifact.Ref().String(), 1)
+		e.fail(f)
+	}
+}
