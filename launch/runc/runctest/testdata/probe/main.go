@@ -6,20 +6,28 @@
 //	cat                copy standard input to standard output
 //	fds                print the open descriptors
 //	env                print the environment
-//	call NR [ARG...]   make one system call, print "ok N" or "errno N"
+//	calls              for each line "NR [ARG...]" of standard input make that system
+//	                   call, print "ok N" or "errno N"
+//	int80 NR           make a system call without arguments through the 32-bit door
 //	fork N             start N sleeping children in new sessions, say "ready", wait
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 	"unsafe"
 )
+
+// The main goroutine stays on the main thread: a filter that kills a thread
+// leaves the process there to be looked at.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	args := os.Args[1:]
@@ -38,8 +46,13 @@ func main() {
 		fds()
 	case "env":
 		fmt.Println(strings.Join(os.Environ(), "\n"))
-	case "call":
-		call(args[1:])
+	case "calls":
+		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+			call(strings.Fields(lines.Text()))
+		}
+	case "int80":
+		n, _ := strconv.Atoi(args[1])
+		fmt.Println("ok", int80(uint32(n)))
 	case "fork":
 		n, _ := strconv.Atoi(args[1])
 		for range n {
