@@ -47,21 +47,23 @@ func CheckBlob(e Envelope, r trust.Root, blob []byte, now time.Time) (Claim, err
 		return Claim{}, &reason.Error{Code: reason.EnvelopeMalformed, What: "check envelope", Found: "nothing"}
 	}
 	subject := digest.FromBytes(blob)
-	what := about(subject)
 	if e.statement != nil {
 		if _, err := e.statement.subject([]digest.Digest{subject}); err != nil {
 			return Claim{}, err
 		}
-	} else if d := e.bundle.GetMessageSignature().GetMessageDigest(); d.GetAlgorithm() == protocommon.HashAlgorithm_SHA2_256 &&
+		return e.claim(r, subject, about(subject), now)
+	}
+	// The digest inside is a hint. It is compared so that other bytes are
+	// called other bytes, and not a bad signature.
+	if d := e.bundle.GetMessageSignature().GetMessageDigest(); d.GetAlgorithm() == protocommon.HashAlgorithm_SHA2_256 &&
 		hex.EncodeToString(d.GetDigest()) != subject.Encoded() {
 		return Claim{}, &reason.Error{
 			Code: reason.SubjectMismatch, What: "match message digest",
 			Expected: subject.String(), Found: "sha256:" + hex.EncodeToString(d.GetDigest()),
 		}
-	} else {
-		what = func() sigverify.ArtifactPolicyOption { return sigverify.WithArtifact(bytes.NewReader(blob)) }
 	}
-	return e.claim(r, subject, what, now)
+	message := func() sigverify.ArtifactPolicyOption { return sigverify.WithArtifact(bytes.NewReader(blob)) }
+	return e.claim(r, subject, message, now)
 }
 
 // artifact asks sigstore-go what must have been signed. It is made anew for

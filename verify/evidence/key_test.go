@@ -170,7 +170,7 @@ func TestLoggedKey(t *testing.T) {
 	}{
 		"logged":           {attest(options{}), root, true, evidence.TimeLog, ""},
 		"logged-v2":        {attest(v2), root, true, evidence.TimeTSA, ""},
-		"unstamped-v2":     {attest(options{Log: verifytest.RekorV2, NoStamp: true}), root, true, evidence.TimeNone, ""},
+		"unstamped-v2":     {attest(options{Log: verifytest.RekorV2, Stamp: verifytest.StampNone}), root, true, evidence.TimeNone, ""},
 		"key-only-root":    {attest(options{}), trust.Root{}.With(key), false, evidence.TimeNone, ""},
 		"unknown-log":      {attest(options{}), rootOf(t, stranger.Root()).With(key), false, evidence.TimeNone, ""},
 		"unknown-tsa":      {attest(options{Log: verifytest.RekorV2, StampedBy: stranger}), root, true, evidence.TimeNone, ""},
@@ -253,8 +253,10 @@ func TestCheckRefuses(t *testing.T) {
 		refused(t, claim, err, reason.EnvelopeMalformed)
 	})
 	t.Run("no subject wanted", func(t *testing.T) {
+		st := statement()
+		st["subject"] = append(st["subject"].([]any), object{"digest": object{"gitCommit": "0a"}})
 		for _, wanted := range [][]digest.Digest{nil, {""}, {"sha256:"}, {"nonsense"}} {
-			claim, err := evidence.Check(parse(t, seal(t, s, statement())), root, wanted, now)
+			claim, err := evidence.Check(parse(t, seal(t, s, st)), root, wanted, now)
 			refused(t, claim, err, reason.SubjectMismatch)
 		}
 	})

@@ -228,9 +228,11 @@ func TestKeylessRefuses(t *testing.T) {
 		"N08-early":  {attest(options{}), edited(func(r object) { field(r, "certificateAuthorities")["validFor"].(object)["start"] = stamp(time.Hour) }), reason.CertificateAuthorityExpired},
 		"other-root": {attest(options{}), edited(func(r object) { r["certificateAuthorities"] = decode(t, stranger.Root())["certificateAuthorities"] }), reason.CertificateUntrusted},
 
-		"N10":         {attest(options{Log: verifytest.RekorV2, StampedBy: stranger}), root, reason.TimestampInvalid},
+		"N10":         {attest(options{Log: verifytest.RekorV2, Stamp: verifytest.StampShadowed}), root, reason.TimestampInvalid},
+		"N10-forged":  {attest(options{Log: verifytest.RekorV2, Stamp: verifytest.StampForged}), root, reason.TimestampInvalid},
+		"N10-unknown": {attest(options{Log: verifytest.RekorV2, StampedBy: stranger}), root, reason.TimestampInvalid},
 		"N10-payload": {attest(options{Log: verifytest.RekorV2, StampBytes: []byte("another signature")}), root, reason.TimestampInvalid},
-		"N11":         {attest(options{Log: verifytest.RekorV2, NoStamp: true}), root, reason.TimestampAbsent},
+		"N11":         {attest(options{Log: verifytest.RekorV2, Stamp: verifytest.StampNone}), root, reason.TimestampAbsent},
 		"N12":         {attest(v2), edited(func(r object) { field(r, "timestampAuthorities")["validFor"].(object)["end"] = stamp(-time.Hour) }), reason.TimestampInvalid},
 		"N12-log": {attest(options{}), edited(func(r object) {
 			field(r, "tlogs")["publicKey"].(object)["validFor"].(object)["end"] = stamp(-time.Hour)
@@ -281,6 +283,28 @@ func TestDiagnoseNeverAccepts(t *testing.T) {
 			t.Errorf("%v, want %s", err, reason.EnvelopeUnproved)
 		}
 	}
+}
+
+// Of several witnesses the earliest counts: it is the oldest that the signature
+// is proved to be.
+func TestEarliestTime(t *testing.T) {
+	s := verifytest.New(t)
+	root, epoch := rootOf(t, s.Root()), verifytest.Epoch()
+	for _, c := range []struct {
+		stamp  time.Duration
+		want   time.Duration
+		source evidence.TimeSource
+	}{{-30 * time.Second, -30 * time.Second, evidence.TimeTSA}, {30 * time.Second, 0, evidence.TimeLog}, {0, 0, evidence.TimeLog}} {
+		e := parse(t, s.Attest(t, workflow, encode(t, statement()), verifytest.Options{StampAt: epoch.Add(c.stamp)}))
+		claim, err := evidence.Check(e, root, []digest.Digest{image}, epoch.Add(time.Hour))
+		if at, source := claim.Time(); err != nil || !at.Equal(epoch.Add(c.want)) || source != c.source {
+			t.Errorf("stamped %v after the log: %v from %v, %v", c.stamp, at, source, err)
+		}
+	}
+	// Every witness must see a valid certificate.
+	e := parse(t, s.Attest(t, workflow, encode(t, statement()), verifytest.Options{StampAt: epoch.Add(time.Hour)}))
+	c, err := evidence.Check(e, root, []digest.Digest{image}, epoch.Add(2*time.Hour))
+	refused(t, c, err, reason.CertificateExpired)
 }
 
 // A time in the future is a wrong clock here or a lying witness there.

@@ -107,10 +107,12 @@ func TestParseRefuses(t *testing.T) {
 		"proof-absent":    {logged(evidence.MediaType, entry), reason.LogProofAbsent},
 		"promise-absent":  {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", entry), reason.LogProofAbsent},
 		"entry":           {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", set(clone(entry), object{"signedEntryTimestamp": "AA=="}, "inclusionPromise")), reason.LogEntryMalformed},
+		"old-key-hinted":  {material(object{"publicKey": object{"hint": "x", "rawBytes": s.key(t).PEM(), "keyDetails": "PKIX_ECDSA_P256_SHA_256"}}), reason.EnvelopeMalformed},
 		"old-key-broken":  {material(object{"publicKey": object{"rawBytes": []byte("x"), "keyDetails": "PKIX_ECDSA_P256_SHA_256"}}), reason.EnvelopeMalformed},
 
 		"N27-statement-duplicate": {statementOf(strings.Replace(payload, `"subject"`, `"subject":[],"subject"`, 1)), reason.StatementMalformed},
 		"N27-predicate-duplicate": {statementOf(strings.Replace(payload, `{"n":1}`, `{"a":{"n":1,"n":2}}`, 1)), reason.StatementMalformed},
+		"statement-deep":          {statementOf(strings.Replace(payload, `{"n":1}`, strings.Repeat("[", 300)+strings.Repeat("]", 300), 1)), reason.StatementMalformed},
 		"N27-statement-case":      {statementOf(strings.Replace(payload, `"subject"`, `"Subject":[],"subject"`, 1)), reason.StatementMalformed},
 		"N27-digest-case":         {statementOf(strings.Replace(payload, `"sha256"`, `"SHA256"`, 1)), reason.StatementMalformed},
 		"statement-trailing":      {statementOf(payload + "{}"), reason.StatementMalformed},

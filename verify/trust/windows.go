@@ -46,10 +46,8 @@ func logs(field string, all []*prototrust.TransparencyLogInstance) error {
 
 func window(r *protocommon.TimeRange) error {
 	switch {
-	case r.GetStart() == nil:
+	case r.GetStart().CheckValid() != nil: // also when there is none
 		return errors.New("no start of validity")
-	case r.GetStart().CheckValid() != nil:
-		return errors.New("start of validity is no time")
 	case r.GetEnd() != nil && r.GetEnd().CheckValid() != nil:
 		return errors.New("end of validity is no time")
 	case r.GetEnd() != nil && r.GetEnd().AsTime().Before(r.GetStart().AsTime()):

@@ -1,10 +1,12 @@
 package verifytest
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -31,10 +33,22 @@ type Options struct {
 	SCT        SCT
 	Template   func(*x509.Certificate) // changes the certificate before it is issued
 	StampedBy  *Sigstore               // whose authority timestamps it; nil: this instance's
-	NoStamp    bool                    // no timestamp, where there would be one
-	StampBytes []byte                  // timestamp these instead of the signature
-	Forged     bool                    // sign with a key that is not the certificate's
+	StampAt    time.Time               // when it is timestamped; zero: At, and in Rekor v1 not at all
+	Stamp      Stamp
+	StampBytes []byte // timestamp these instead of the signature
+	Forged     bool   // sign with a key that is not the certificate's
 }
+
+// Stamp says what timestamp a bundle carries.
+type Stamp uint8
+
+// The kinds of timestamp.
+const (
+	StampGood     Stamp = iota
+	StampNone           // none, where there would be one
+	StampForged         // names the authority's certificate, signed by another key
+	StampShadowed       // signed by a stranger, the authority's certificate before his in the token
+)
 
 // GitHub is who a GitHub Actions workflow is, with every field that Fulcio
 // writes for it: repository "acme/agent", workflow ".github/workflows/x.yml",
@@ -94,6 +108,9 @@ func (o Options) filled() Options {
 	if o.IssuedAt.IsZero() {
 		o.IssuedAt = o.At.Add(-time.Minute)
 	}
+	if o.StampAt.IsZero() && o.Log == RekorV2 {
+		o.StampAt = o.At
+	}
 	return o
 }
 
@@ -101,7 +118,7 @@ func (o Options) filled() Options {
 func (s *Sigstore) witness(t testing.TB, b *protobundle.Bundle, by pem.Block, o Options) {
 	t.Helper()
 	b.VerificationMaterial.TlogEntries = []*protorekor.TransparencyLogEntry{s.entry(t, b, by, o)}
-	if o.Log == RekorV2 && !o.NoStamp {
+	if !o.StampAt.IsZero() && o.Stamp != StampNone {
 		b.VerificationMaterial.TimestampVerificationData = s.stamp(t, b.GetDsseEnvelope().GetSignatures()[0].GetSig(), o)
 	}
 }
@@ -109,23 +126,54 @@ func (s *Sigstore) witness(t testing.TB, b *protobundle.Bundle, by pem.Block, o 
 // stamp is an RFC 3161 response over the signature.
 func (s *Sigstore) stamp(t testing.TB, sig []byte, o Options) *protobundle.TimestampVerificationData {
 	t.Helper()
-	by := s
+	by := s.tsa
 	if o.StampedBy != nil {
-		by = o.StampedBy
+		by = o.StampedBy.tsa
 	}
 	if o.StampBytes != nil {
 		sig = o.StampBytes
 	}
 	sum := sha256.Sum256(sig)
 	token := timestamp.Timestamp{
-		HashAlgorithm: crypto.SHA256, HashedMessage: sum[:], Time: o.At, SerialNumber: big.NewInt(1),
+		HashAlgorithm: crypto.SHA256, HashedMessage: sum[:], Time: o.StampAt, SerialNumber: big.NewInt(1),
 		Policy: []int{1, 3, 6, 1, 4, 1, 57264, 2}, AddTSACertificate: true,
 	}
-	raw, err := token.CreateResponseWithOpts(by.tsa.cert, by.tsa.key, crypto.SHA256)
+	switch o.Stamp {
+	case StampForged:
+		by.key = newKey(t)
+	case StampShadowed:
+		by = New(t).tsa
+	}
+	raw, err := token.CreateResponseWithOpts(by.cert, by.key, crypto.SHA256)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if o.Stamp == StampShadowed {
+		raw = shadow(t, raw, s.tsa.cert)
+	}
 	return &protobundle.TimestampVerificationData{Rfc3161Timestamps: []*protocommon.RFC3161SignedTimestamp{{SignedTimestamp: raw}}}
+}
+
+// shadow puts a certificate before those of a timestamp response. They stand
+// outside of what is signed (RFC 5652, section 5.1).
+func shadow(t testing.TB, raw []byte, first *x509.Certificate) []byte {
+	t.Helper()
+	var response struct {
+		Status asn1.RawValue
+		Token  struct {
+			Type asn1.ObjectIdentifier
+			Data struct {
+				Version                                    int
+				Algorithms, Content, Certificates, Signers asn1.RawValue
+			} `asn1:"explicit,tag:0"`
+		}
+	}
+	if rest, err := asn1.Unmarshal(raw, &response); err != nil || len(rest) > 0 {
+		t.Fatalf("timestamp response: %v, %d bytes left", err, len(rest))
+	}
+	bag := &response.Token.Data.Certificates
+	*bag = asn1.RawValue{Class: bag.Class, Tag: bag.Tag, IsCompound: true, Bytes: append(bytes.Clone(first.Raw), bag.Bytes...)}
+	return der(t, response)
 }
 
 // Key is a key pair for signatures without a certificate.
