@@ -1,13 +1,14 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
-
-	"bytes"
 
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/configfile"
@@ -116,13 +117,35 @@ func credentials(file *configfile.ConfigFile, r authn.Resource) (types.AuthConfi
 		}
 	}
 	for _, h := range hosts {
-		auth, err := file.GetAuthConfig(h)
-		auth.ServerAddress = ""
-		if err != nil || auth != (types.AuthConfig{}) {
-			return auth, err
+		if file.CredentialsStore != "" || file.CredentialHelpers[h] != "" {
+			auth, err := file.GetAuthConfig(h)
+			auth.ServerAddress = ""
+			if err != nil || auth != (types.AuthConfig{}) {
+				return auth, err
+			}
+		}
+		for _, key := range slices.Sorted(maps.Keys(file.AuthConfigs)) {
+			if key == h || hostKey(key) == h {
+				auth := file.AuthConfigs[key]
+				auth.ServerAddress = ""
+				return auth, nil
+			}
 		}
 	}
 	return types.AuthConfig{}, nil
+}
+
+// hostKey is the registry that docker's older keys, URLs with the version of
+// the API, name. A key with any other path is for that path alone.
+func hostKey(key string) string {
+	_, host, ok := strings.Cut(key, "://")
+	if !ok {
+		return key
+	}
+	for _, suffix := range []string{"/", "/v1", "/v2"} {
+		host = strings.TrimSuffix(host, suffix)
+	}
+	return host
 }
 
 func dirname(path string) string {

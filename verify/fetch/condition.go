@@ -74,6 +74,10 @@ func (stalled) Error() string { return "nothing came for too long" }
 func (stalled) Timeout() bool { return true }
 
 func conditionOf(err error) condition {
+	var verify *tls.CertificateVerificationError
+	if errors.As(err, &verify) {
+		return untrusted // before the status of a second try without TLS, on loopback
+	}
 	status := 0
 	var se *statusError
 	var te *transport.Error
@@ -95,14 +99,13 @@ func conditionOf(err error) condition {
 		return failing
 	}
 	var timeout interface{ Timeout() bool }
-	var verify *tls.CertificateVerificationError
 	var alert tls.AlertError
 	var record tls.RecordHeaderError
 	var op *net.OpError
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return timedOut
-	case errors.As(err, &verify), errors.As(err, &alert):
+	case errors.As(err, &alert):
 		return untrusted
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return plainHTTP

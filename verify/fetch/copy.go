@@ -42,7 +42,7 @@ func Copy(ctx context.Context, from, to artifact.Reference, o Options) (ocispec.
 		return ocispec.Descriptor{}, refuse(reason.MismatchManifest, "copy "+from.String()+" to "+to.String(), string(want), string(d.Digest))
 	}
 	c := copier{s, t, map[digest.Digest]bool{}}
-	if err := c.graph(ctx, raw, d, m, to.Tag(), true); err != nil {
+	if err := c.graph(ctx, raw, d, m, layerPart, to.Tag(), true); err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	return d.oci(), c.kept(ctx)
@@ -55,7 +55,8 @@ type copier struct {
 }
 
 // graph copies a manifest after everything below it, then what refers to it.
-func (c copier) graph(ctx context.Context, raw []byte, d descriptor, m manifest, tag string, listed bool) error {
+// Its layers are layers of an image or, of a referrer, bundles.
+func (c copier) graph(ctx context.Context, raw []byte, d descriptor, m manifest, p part, tag string, listed bool) error {
 	if c.done[d.Digest] {
 		return nil
 	}
@@ -71,7 +72,7 @@ func (c copier) graph(ctx context.Context, raw []byte, d descriptor, m manifest,
 			return err
 		}
 		for _, l := range m.Layers {
-			if err := c.blob(ctx, l, layerPart); err != nil {
+			if err := c.blob(ctx, l, p); err != nil {
 				return err
 			}
 		}
@@ -88,7 +89,7 @@ func (c copier) child(ctx context.Context, d descriptor) error {
 		return err
 	}
 	d.MediaType, d.Size = m.MediaType, int64(len(raw))
-	return c.graph(ctx, raw, d, m, "", false)
+	return c.graph(ctx, raw, d, m, layerPart, "", false)
 }
 
 func (c copier) read(ctx context.Context, d descriptor, p part) ([]byte, manifest, error) {
@@ -157,7 +158,7 @@ func (c copier) referrers(ctx context.Context, subject digest.Digest) error {
 		if d.ArtifactType == "" {
 			d.ArtifactType = m.Config.MediaType
 		}
-		if err := c.graph(ctx, raw, d, m, "", false); err != nil {
+		if err := c.graph(ctx, raw, d, m, bundlePart, "", false); err != nil {
 			return err
 		}
 		if err := c.t.refer(ctx, subject, d); err != nil {

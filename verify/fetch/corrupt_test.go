@@ -200,7 +200,7 @@ func TestSchema1Lie(t *testing.T) {
 	w := newWorld()
 	s := serve(t, w)
 	evil := newWorld()
-	evil.image, _, _ = evil.imageOf("amd64", tarball("evil", "x"))
+	evil.image, _, _ = evil.imageOf("amd64", tarballOf("evil", "x"))
 	s.over = func(path string, rw http.ResponseWriter, _ *http.Request) bool {
 		if !strings.HasPrefix(path, "manifests/") || strings.Contains(path, "sha256-") {
 			return false

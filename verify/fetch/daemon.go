@@ -2,13 +2,16 @@ package fetch
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/content"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -53,22 +56,8 @@ func (o Options) daemon(ctx context.Context, ref artifact.Reference) (origin, er
 		}
 		return nil, e
 	}
-	f, err := o.Store.Spool()
+	f, err := spool(o.Store, what, in, maxLayer)
 	if err != nil {
-		return nil, err
-	}
-	n, err := io.Copy(f, io.LimitReader(in, maxLayer+1))
-	if err == nil && n > maxLayer {
-		err = refuse(reason.LayerTooLarge, what, "at most 64 GiB", "more")
-	}
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		f.Close()
-		if _, ok := reason.Of(err); !ok {
-			err = &reason.Error{Code: reason.StoreUnwritable, What: what, Err: err}
-		}
 		return nil, err
 	}
 	tf, err := openTar(what, f)
@@ -76,4 +65,27 @@ func (o Options) daemon(ctx context.Context, ref artifact.Reference) (origin, er
 		return nil, err
 	}
 	return dockerArchive(ref, tf)
+}
+
+// spool copies a stream of at most max bytes into an unnamed file.
+func spool(st *content.Store, what string, in io.Reader, max int64) (*os.File, error) {
+	f, err := st.Spool()
+	if err != nil {
+		return nil, err
+	}
+	n, err := io.Copy(f, io.LimitReader(in, max+1))
+	if err == nil && n > max {
+		err = refuse(reason.ArchiveTooLarge, what, fmt.Sprintf("at most %d bytes", max), "more")
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err == nil {
+		return f, nil
+	}
+	f.Close()
+	if _, ok := reason.Of(err); !ok {
+		err = &reason.Error{Code: reason.StoreUnwritable, What: what, Err: err}
+	}
+	return nil, err
 }

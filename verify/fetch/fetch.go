@@ -112,7 +112,7 @@ type Options struct {
 	AuthFiles []string                              // docker and podman credential files; the first that knows a registry counts; absent ones are skipped
 	CAFile    string                                // PEM certificates trusted besides the system's
 	Mirrors   map[string]string                     // registry or registry/path -> what is asked in its place, e.g. docker.io -> mirror.example/hub
-	Proxy     func(*http.Request) (*url.URL, error) // nil: none. Not asked for plain HTTP.
+	Proxy     func(*http.Request) (*url.URL, error) // nil: none. Not asked about loopback.
 	UserAgent string
 	Evidence  []string                                                          // detached files: Sigstore bundles, one per file or one per line
 	Socket    string                                                            // of the docker daemon; empty: /var/run/docker.sock

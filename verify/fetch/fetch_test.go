@@ -120,7 +120,7 @@ func TestMovedTag(t *testing.T) {
 		t.Fatal(err)
 	}
 	moved := newWorld()
-	moved.image, moved.config, moved.layers = moved.imageOf("amd64", tarball("evil", "x"))
+	moved.image, moved.config, moved.layers = moved.imageOf("amd64", tarballOf("evil", "x"))
 	moved.index = moved.image
 	moved.imageReferrer, moved.imageBundle = moved.attachTo(moved.image, "moved")
 	s.world = moved

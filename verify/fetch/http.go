@@ -67,7 +67,7 @@ func (o Options) client(registryHost string, dialed *atomic.Bool) (*http.Transpo
 		DisableCompression:    true, // bytes are hashed as they were sent
 		ForceAttemptHTTP2:     true,
 		Proxy: func(r *http.Request) (*url.URL, error) {
-			if o.Proxy == nil || r.URL.Scheme != "https" {
+			if o.Proxy == nil || r.URL.Scheme != "https" || loopback(r.URL.Hostname()) {
 				return nil, nil
 			}
 			return o.Proxy(r)

@@ -198,7 +198,7 @@ func TestIndexRefuses(t *testing.T) {
 
 func TestConfigRefuses(t *testing.T) {
 	w := newWorld()
-	diff := string(digest.FromBytes(tarball("a", "base")))
+	diff := string(digest.FromBytes(tarballOf("a", "base")))
 	config := func(body string) digest.Digest {
 		d := w.put([]byte(body))
 		return w.manifest(typeManifest, map[string]any{"schemaVersion": 2, "mediaType": typeManifest,

@@ -86,7 +86,8 @@ func (r *registry) put(ctx context.Context, raw []byte, d descriptor, tag string
 
 // refer updates the fallback tag if the registry lacks the referrers API. The
 // tag has no lock: the list is read again after it was written, and written
-// again if somebody else was faster.
+// again if another writer's list took its place in between. Two writers can
+// still lose one of two entries; the API knows no compare-and-swap.
 func (r *registry) refer(ctx context.Context, subject digest.Digest, d descriptor) error {
 	what := "list referrers of " + r.place(subject)
 	resp, err := r.push(ctx, request{method: http.MethodGet, path: "referrers/" + string(subject), want: []int{200, 400, 404, 405, 406}, what: what,

@@ -67,7 +67,7 @@ func (p part) mismatch() reason.Code {
 // tooLarge is the code for a part above its cap.
 func (p part) tooLarge() reason.Code {
 	return [...]reason.Code{reason.ManifestTooLarge, reason.ManifestTooLarge, reason.ConfigTooLarge,
-		reason.LayerTooLarge, reason.EvidenceTooLarge, reason.EvidenceTooLarge}[p]
+		reason.DescriptorSize, reason.EvidenceTooLarge, reason.EvidenceTooLarge}[p]
 }
 
 func (p part) what(d digest.Digest) string {

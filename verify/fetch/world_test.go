@@ -69,7 +69,7 @@ func (w *world) clone() *world {
 	return &c
 }
 
-func tarball(name, text string) []byte {
+func tarballOf(name, text string) []byte {
 	var b bytes.Buffer
 	t := tar.NewWriter(&b)
 	if err := t.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(text))}); err != nil {
@@ -118,8 +118,8 @@ func (w *world) attachTo(subject digest.Digest, text string) (m, bundle digest.D
 
 func newWorld() *world {
 	w := &world{blobs: map[digest.Digest][]byte{}, types: map[digest.Digest]string{}}
-	w.image, w.config, w.layers = w.imageOf("amd64", tarball("a", "base"), tarball("b", strings.Repeat("top", 1000)))
-	w.other, _, _ = w.imageOf("arm64", tarball("a", "arm"))
+	w.image, w.config, w.layers = w.imageOf("amd64", tarballOf("a", "base"), tarballOf("b", strings.Repeat("top", 1000)))
+	w.other, _, _ = w.imageOf("arm64", tarballOf("a", "arm"))
 	entry := func(d digest.Digest, arch string) ocispec.Descriptor {
 		e := w.desc(d, ocispec.MediaTypeImageManifest)
 		e.Platform = &ocispec.Platform{OS: "linux", Architecture: arch}

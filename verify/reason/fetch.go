@@ -34,7 +34,6 @@ const (
 	ConfigPlatform    Code = "config-platform"
 	ConfigDiffIDs     Code = "config-diff-ids"
 	LayersTooMany     Code = "layers-too-many"
-	LayerTooLarge     Code = "layer-too-large"
 	LayerMediaType    Code = "layer-media-type"
 	LayerForeign      Code = "layer-foreign"
 
@@ -43,6 +42,7 @@ const (
 	LayoutUnwritable  Code = "layout-unwritable"
 	ArchiveMalformed  Code = "archive-malformed"
 	ArchiveCompressed Code = "archive-compressed"
+	ArchiveTooLarge   Code = "archive-too-large"
 	DaemonUnreachable Code = "daemon-unreachable"
 	DaemonFailing     Code = "daemon-failing"
 )
@@ -116,7 +116,6 @@ var fetchRows = []Row{
 	{ConfigPlatform, Denied, "the image config is for another platform than was wanted", "verify/fetch TestConfigRefuses"},
 	{ConfigDiffIDs, Denied, "the image config does not have one diff ID per layer", "verify/fetch TestConfigRefuses"},
 	{LayersTooMany, Denied, "an image of more than 512 layers", "verify/fetch TestManifestRefuses"},
-	{LayerTooLarge, Denied, "more than 64 GiB of layers in one stream", "verify/fetch TestDaemon"},
 	{LayerMediaType, Denied, "a layer that is no tar stream", "verify/fetch TestManifestRefuses"},
 	{LayerForeign, Denied, "a layer that the image does not carry", "verify/fetch TestManifestRefuses"},
 
@@ -125,6 +124,7 @@ var fetchRows = []Row{
 	{LayoutUnwritable, CannotTell, "a layout cannot be written", "verify/fetch TestAttachLayout"},
 	{ArchiveMalformed, Denied, "an archive is no readable tar file of an image", "verify/fetch TestArchiveRefuses"},
 	{ArchiveCompressed, Usage, "an archive is compressed as a whole", "verify/fetch TestArchiveRefuses"},
+	{ArchiveTooLarge, Denied, "the docker daemon sent more than 64 GiB", "verify/fetch TestSpool"},
 	{DaemonUnreachable, CannotTell, "the docker daemon does not answer", "verify/fetch TestDaemon"},
 	{DaemonFailing, CannotTell, "the docker daemon did not hand the image over", "verify/fetch TestDaemon"},
 
