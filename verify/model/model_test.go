@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -34,9 +35,9 @@ func TestVerify(t *testing.T) {
 			if err := os.MkdirAll(dir+"/empty/folder", 0o755); err != nil {
 				t.Fatal(err)
 			}
-			var read int64
+			var read atomic.Int64
 			got, err := Verify(t.Context(), s.sign(t, mustJSON(t, statement(small, smallOrder...))), s.root(), now,
-				Options{Ref: ref(t, dir), Read: func(n int64) { read += n }})
+				Options{Ref: ref(t, dir), Read: func(n int64) { read.Add(n) }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -51,8 +52,8 @@ func TestVerify(t *testing.T) {
 			if !slices.Equal(names, want) {
 				t.Errorf("the tree has %q, want %q", names, want)
 			}
-			if read != 25 || got.Artifact.Size() != 25 || got.Folder != dir || len(got.Notes) != 0 {
-				t.Errorf("read %d bytes, %+v", read, got)
+			if read.Load() != 25 || got.Artifact.Size() != 25 || got.Folder != dir || len(got.Notes) != 0 {
+				t.Errorf("read %d bytes, %+v", read.Load(), got)
 			}
 			if got.Claim.Signer().Key != s.key.ID() || got.Artifact.Kind() != artifact.Model || got.Artifact.Ref().Name() != "models/small" {
 				t.Errorf("claim %+v, artifact %+v", got.Claim.Signer(), got.Artifact)
