@@ -36,7 +36,7 @@ func Check(e Envelope, r trust.Root, subjects []digest.Digest, now time.Time) (C
 	if err != nil {
 		return Claim{}, err
 	}
-	return e.claim(r, subject, about(subject), now)
+	return e.claim(r, subject, nil, now)
 }
 
 // CheckBlob proves that an envelope, in the eyes of r, was signed over these
@@ -51,7 +51,7 @@ func CheckBlob(e Envelope, r trust.Root, blob []byte, now time.Time) (Claim, err
 		if _, err := e.statement.subject([]digest.Digest{subject}); err != nil {
 			return Claim{}, err
 		}
-		return e.claim(r, subject, about(subject), now)
+		return e.claim(r, subject, nil, now)
 	}
 	// The digest inside is a hint. It is compared so that other bytes are
 	// called other bytes, and not a bad signature.
@@ -62,20 +62,7 @@ func CheckBlob(e Envelope, r trust.Root, blob []byte, now time.Time) (Claim, err
 			Expected: subject.String(), Found: "sha256:" + hex.EncodeToString(d.GetDigest()),
 		}
 	}
-	message := func() sigverify.ArtifactPolicyOption { return sigverify.WithArtifact(bytes.NewReader(blob)) }
-	return e.claim(r, subject, message, now)
-}
-
-// artifact asks sigstore-go what must have been signed. It is made anew for
-// every question, because a reader can be read only once.
-type artifact func() sigverify.ArtifactPolicyOption
-
-// about asks for a statement about one digest.
-func about(subject digest.Digest) artifact {
-	return func() sigverify.ArtifactPolicyOption {
-		sum, _ := hex.DecodeString(subject.Encoded()) // the statement's parser made it from 32 bytes
-		return sigverify.WithArtifactDigest("sha256", sum)
-	}
+	return e.claim(r, subject, blob, now)
 }
 
 // proof is who signed, and by when.
@@ -91,12 +78,14 @@ type witnessed struct {
 	source TimeSource
 }
 
-func (e Envelope) claim(r trust.Root, subject digest.Digest, what artifact, now time.Time) (Claim, error) {
+// claim proves the envelope. The statement is known to name the subject; where
+// there is none, message is what must have been signed.
+func (e Envelope) claim(r trust.Root, subject digest.Digest, message []byte, now time.Time) (Claim, error) {
 	b, err := bundle.NewBundle(e.bundle)
 	if err != nil {
 		return Claim{}, &reason.Error{Code: reason.EnvelopeMalformed, What: "check envelope " + e.sum.String(), Err: brief(err)}
 	}
-	s := signed{Bundle: b, envelope: e, artifact: what, now: now}
+	s := signed{Bundle: b, envelope: e, subject: subject, message: message, now: now}
 	var p proof
 	if e.bundle.GetVerificationMaterial().GetPublicKey() != nil {
 		p, err = s.keyed(r)
@@ -135,7 +124,8 @@ func (e Envelope) claim(r trust.Root, subject digest.Digest, what artifact, now 
 type signed struct {
 	*bundle.Bundle
 	envelope Envelope
-	artifact artifact
+	subject  digest.Digest
+	message  []byte // what was signed, when there is no statement
 	now      time.Time
 }
 
@@ -169,9 +159,17 @@ func (s signed) keyless(r trust.Root) (proof, error) {
 	if err != nil {
 		return proof{}, err
 	}
+	sum, err := hex.DecodeString(s.subject.Encoded())
+	if err != nil {
+		return proof{}, err
+	}
+	artifact := sigverify.WithArtifactDigest("sha256", sum)
+	if s.envelope.statement == nil {
+		artifact = sigverify.WithArtifact(bytes.NewReader(s.message))
+	}
 	// Check extracts the identity and the policy decides about it, so the
 	// library is told not to. This is the only such call in the program.
-	result, err := v.Verify(s, sigverify.NewPolicy(s.artifact(), sigverify.WithoutIdentitiesUnsafe()))
+	result, err := v.Verify(s, sigverify.NewPolicy(artifact, sigverify.WithoutIdentitiesUnsafe()))
 	if err != nil {
 		return proof{}, s.diagnose(material, err)
 	}

@@ -110,8 +110,8 @@ func Parse(raw []byte) (Envelope, error) {
 	if len(raw) > MaxSize {
 		return refuse(reason.EnvelopeTooLarge, fmt.Sprintf("at most %d bytes", MaxSize), fmt.Sprint(len(raw)), nil)
 	}
-	if err := strict(raw); err != nil {
-		var twice duplicateKey
+	if _, err := strict(raw); err != nil {
+		var twice duplicateMember
 		if errors.As(err, &twice) {
 			return refuse(reason.EnvelopeDuplicateMember, "", "", err)
 		}

@@ -18,5 +18,5 @@ func Diagnose(e Envelope, r trust.Root, subject digest.Digest) error {
 	if err != nil {
 		return err
 	}
-	return signed{Bundle: b, envelope: e, artifact: about(subject)}.diagnose(m, errors.New("the cause"))
+	return signed{Bundle: b, envelope: e, subject: subject}.diagnose(m, errors.New("the cause"))
 }

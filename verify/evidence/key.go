@@ -58,14 +58,21 @@ func (s signed) keyed(r trust.Root) (proof, error) {
 	return proof{}, unknown
 }
 
-// signature proves the signature alone.
+// signature proves the signature alone. That the statement is about what was
+// asked is already known.
 func (s signed) signature(m material) error {
-	v, err := sigverify.NewVerifier(m, sigverify.WithNoObserverTimestamps(), sigverify.WithoutStatementPredicate())
+	content, err := s.SignatureContent()
 	if err != nil {
 		return err
 	}
-	_, err = v.Verify(s, sigverify.NewPolicy(s.artifact(), sigverify.WithKey()))
-	return err
+	named, err := s.VerificationContent()
+	if err != nil {
+		return err
+	}
+	if s.envelope.statement == nil {
+		return sigverify.VerifySignatureWithArtifacts(content, named, m, []io.Reader{bytes.NewReader(s.message)})
+	}
+	return sigverify.VerifySignature(content, named, m)
 }
 
 // witnessed proves when a valid signature by k was made, as far as the Root

@@ -319,6 +319,7 @@ func TestCheckBlobRefuses(t *testing.T) {
 		"other key":       {sealMessage(t, newP256(t), blob), "image", reason.SignatureUnknownKey},
 		"statement":       {seal(t, s, statement()), "imagE", reason.SubjectMismatch},
 		"right statement": {seal(t, s, statement()), "image", ""},
+		"empty message":   {sealMessage(t, s, nil), "", ""},
 		"right message":   {sealMessage(t, s, blob), "image", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

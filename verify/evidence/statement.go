@@ -65,11 +65,8 @@ type statement struct {
 // parseStatement reads the payload of an envelope. Member names are exact:
 // Go's decoder would take "Subject" for "subject", others would not.
 func parseStatement(payload []byte) (statement, error) {
-	if err := strict(payload); err != nil {
-		return statement{}, err
-	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(payload, &members); err != nil {
+	members, err := strict(payload)
+	if err != nil {
 		return statement{}, err
 	}
 	known := []string{"_type", "subject", "predicateType", "predicate"}
