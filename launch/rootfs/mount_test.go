@@ -381,7 +381,18 @@ func TestPrivateMountNS(t *testing.T) {
 		if strings.Contains(string(info), "shared:") || strings.Contains(string(info), "master:") {
 			return fmt.Errorf("propagates: %s", info)
 		}
-		return nil
+		// On a host whose mounts are shared, below the root too:
+		if err := unix.Mount("", dir, "", unix.MS_SHARED, ""); err != nil {
+			return err
+		}
+		if err := PrivateMountNS(); err != nil {
+			return err
+		}
+		info, err = os.ReadFile("/proc/thread-self/mountinfo")
+		if err == nil && strings.Contains(string(info), "shared:") {
+			err = fmt.Errorf("propagates: %s", info)
+		}
+		return err
 	})
 	if strings.Contains(mounts(t), dir) {
 		t.Error("the mount is seen outside")

@@ -218,6 +218,32 @@ func TestSealRefuses(t *testing.T) {
 	}
 }
 
+// TestSealReadsBack refuses a seal whose image is not the Tree that was given, whoever
+// is to blame, and has the memfd of the form InLoop beyond all writing.
+func TestSealReadsBack(t *testing.T) {
+	needRoot(t)
+	ctx := context.Background()
+	tr, src := spooled(t, sample())
+	other, _ := spooled(t, append(sample(), file("etc/more", "")))
+	for form, seal := range map[Form]func(context.Context, tree.Tree, Source, Limits) (*Sealed, *os.File, error){InRAMFS: sealRAMFS, InLoop: sealLoop} {
+		s, image, err := seal(ctx, tr, src, Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.tree = other.Digest()
+		wantCode(t, s.first(ctx, image, other), reason.RootMismatch)
+		_, write := image.WriteAt([]byte("evil"), 4096)
+		_, reseal := unix.FcntlInt(image.Fd(), unix.F_ADD_SEALS, 0)
+		for name, err := range map[string]error{"write": write, "truncate": image.Truncate(0), "grow": image.Truncate(1 << 30), "seals": reseal} {
+			if err == nil {
+				t.Errorf("%s: %s succeeds", form, name)
+			}
+		}
+		closeAll(image)
+		_ = s.Close()
+	}
+}
+
 // TestLoopChanged swaps the file behind the loop device, as only host root can, and
 // shows that Prove sees it and that the device goes away with its mount.
 func TestLoopChanged(t *testing.T) {

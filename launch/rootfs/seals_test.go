@@ -315,8 +315,8 @@ func TestSealsAcquire(t *testing.T) {
 	// Another form is another seal; one on a loop device is kept too, and read each time.
 	for _, form := range []Form{InLoop, Extracted} {
 		for round := range 2 {
-			before := made.Load()
-			s, w, err := k.In(form).Acquire(context.Background(), key(string(form)), tr, tr.Digest(), hour, noon.Add(time.Minute), func() (Source, error) {
+			before, now := made.Load(), noon.Add(time.Duration(round)*time.Minute)
+			s, w, err := k.In(form).Acquire(context.Background(), key(string(form)), tr, tr.Digest(), hour, now, func() (Source, error) {
 				made.Add(1)
 				return src, nil
 			})
@@ -326,6 +326,9 @@ func TestSealsAcquire(t *testing.T) {
 			want := form == InLoop && round == 1
 			if w != want || s.Form() != form || made.Load()-before == 0 != want {
 				t.Errorf("%s, round %d: warm %v, form %s", form, round, w, s.Form())
+			}
+			if want && !s.Hashed().Equal(now) {
+				t.Errorf("%s, round %d: last read at %v, not now", form, round, s.Hashed())
 			}
 			if err := s.Prove(); err != nil {
 				t.Error(err)

@@ -17,8 +17,8 @@ const (
 var rootfsRows = []Row{
 	{DigestMismatchFile, Denied, "a file's bytes are not the ones that were admitted", "launch/rootfs TestBuildRefuses/flipped"},
 	{RootMismatch, Denied, "what is mounted is not the tree that was admitted", "launch/rootfs TestRehashRefuses"},
-	{TreeNotAdmitted, Denied, "the tree to be sealed is not the one that the admission names", "launch/rootfs TestSealRefuses/tree"},
-	{SealTooLarge, Host, "the root does not fit into the memory that seals may use", "launch/rootfs TestSealRefuses/size"},
+	{TreeNotAdmitted, Denied, "the tree to be sealed is not the one that the admission names", "launch/rootfs TestSealRefuses/sealed/tree"},
+	{SealTooLarge, Host, "the root does not fit into the memory that seals may use", "launch/rootfs TestSealRefuses/sealed/size"},
 	{SealBroken, Denied, "a sealed root is not as it was sealed", "launch/rootfs TestProve"},
 	{SealUnsupported, Host, "this kernel, or this user, cannot seal a root in this form", "launch/rootfs TestUnsupported"},
 	{SpoolMissing, Internal, "a layer's bytes were asked for before they were read", "launch/rootfs TestSpool"},

@@ -80,7 +80,7 @@ func headerEntry(h *tar.Header) (Entry, reason.Code, string) {
 		if !ok {
 			continue
 		}
-		if strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "user.overlay.") {
+		if strings.HasPrefix(name, "trusted.overlay.") {
 			return refuse(reason.TarXattr, "%s", name)
 		}
 		if !strings.HasPrefix(name, "user.") {

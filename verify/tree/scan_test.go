@@ -105,7 +105,7 @@ func TestScanRefuses(t *testing.T) {
 		{"whiteout-bare", reason.TarWhiteout, archive(t, file("a/.wh.", ""))},
 		{"whiteout-dot", reason.TarWhiteout, archive(t, file("a/.wh..", ""))},
 		{"whiteout-dotdot", reason.TarWhiteout, archive(t, file("a/.wh...", ""))},
-		{"whiteout-meta", reason.TarWhiteout, archive(t, dir(".wh..wh.plnk"))},
+		{"whiteout-meta", reason.TarWhiteout, archive(t, file(".wh..wh.plnk", ""))},
 		{"whiteout-full", reason.TarWhiteout, archive(t, file(".wh.a", "bytes"))},
 		{"whiteout-symlink", reason.TarWhiteout, archive(t, symlink(".wh.a", "b"))},
 		{"whiteout-parent", reason.TarWhiteout, archive(t, file("x/.wh.a/b", ""))},
