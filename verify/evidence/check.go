@@ -25,11 +25,12 @@ const skew = 5 * time.Minute
 func Check(e Envelope, r trust.Root, subjects []digest.Digest, now time.Time) (Claim, error) {
 	switch {
 	case e.Zero():
-		return Claim{}, &reason.Error{Code: reason.EnvelopeMalformed, What: "check envelope", Found: "nothing"}
+		return Claim{}, &reason.Error{Code: reason.EnvelopeMalformed, What: "check envelope", Found: "nothing", Next: next(reason.EnvelopeMalformed)}
 	case e.statement == nil:
 		return Claim{}, &reason.Error{
 			Code: reason.EnvelopeNotDSSE, What: "check envelope " + e.sum.String(),
 			Expected: "a DSSE envelope with an in-toto statement", Found: "a signature over a bare message",
+			Next: next(reason.EnvelopeNotDSSE),
 		}
 	}
 	subject, err := e.statement.subject(subjects)
@@ -44,7 +45,7 @@ func Check(e Envelope, r trust.Root, subjects []digest.Digest, now time.Time) (C
 // message, whose Claim has no predicate type.
 func CheckBlob(e Envelope, r trust.Root, blob []byte, now time.Time) (Claim, error) {
 	if e.Zero() {
-		return Claim{}, &reason.Error{Code: reason.EnvelopeMalformed, What: "check envelope", Found: "nothing"}
+		return Claim{}, &reason.Error{Code: reason.EnvelopeMalformed, What: "check envelope", Found: "nothing", Next: next(reason.EnvelopeMalformed)}
 	}
 	subject := digest.FromBytes(blob)
 	if e.statement != nil {
@@ -59,7 +60,7 @@ func CheckBlob(e Envelope, r trust.Root, blob []byte, now time.Time) (Claim, err
 		hex.EncodeToString(d.GetDigest()) != subject.Encoded() {
 		return Claim{}, &reason.Error{
 			Code: reason.SubjectMismatch, What: "match message digest",
-			Expected: subject.String(), Found: "sha256:" + hex.EncodeToString(d.GetDigest()),
+			Expected: subject.String(), Found: "sha256:" + hex.EncodeToString(d.GetDigest()), Next: next(reason.SubjectMismatch),
 		}
 	}
 	return e.claim(r, subject, blob, now)
@@ -136,7 +137,23 @@ func (s signed) Version() (string, error) { return "exact", nil }
 
 // refuse names a cause for this envelope.
 func (s signed) refuse(code reason.Code, expected, found string, err error) error {
-	return &reason.Error{Code: code, What: "check envelope " + s.envelope.sum.String(), Expected: expected, Found: found, Err: brief(err)}
+	return &reason.Error{
+		Code: code, What: "check envelope " + s.envelope.sum.String(),
+		Expected: expected, Found: found, Next: next(code), Err: brief(err),
+	}
+}
+
+// next is what the reader can do about a refusal.
+func next(code reason.Code) string {
+	switch code {
+	case reason.SignatureUnknownKey, reason.KeyOutsideWindow:
+		return "--key FILE, or name the signer's key in the policy"
+	case reason.LogUnknown, reason.CertificateUntrusted, reason.SCTInvalid, reason.TimestampInvalid, reason.CertificateAuthorityExpired:
+		return "--trusted-root FILE, the root of the instance that signed it"
+	case reason.EnvelopeNotDSSE:
+		return "cosign sign, or ztlaunch sign"
+	}
+	return "ztlaunch tree REF"
 }
 
 // keyless proves a bundle that carries a certificate.

@@ -105,7 +105,7 @@ func supported(mediaType string) bool {
 func Parse(raw []byte) (Envelope, error) {
 	const what = "read envelope"
 	refuse := func(code reason.Code, expected, found string, err error) (Envelope, error) {
-		return Envelope{}, &reason.Error{Code: code, What: what, Expected: expected, Found: found, Err: brief(err)}
+		return Envelope{}, &reason.Error{Code: code, What: what, Expected: expected, Found: found, Next: next(code), Err: brief(err)}
 	}
 	if len(raw) > MaxSize {
 		return refuse(reason.EnvelopeTooLarge, fmt.Sprintf("at most %d bytes", MaxSize), fmt.Sprint(len(raw)), nil)
@@ -170,7 +170,7 @@ func certificates(v *protobundle.VerificationMaterial) error {
 		carried = append(carried, c)
 	}
 	if chain := v.GetX509CertificateChain(); chain != nil && len(carried) == 0 {
-		return &reason.Error{Code: reason.EnvelopeCertificate, What: "read certificates of envelope", Found: "an empty chain"}
+		return &reason.Error{Code: reason.EnvelopeCertificate, What: "read certificates of envelope", Found: "an empty chain", Next: next(reason.EnvelopeCertificate)}
 	}
 	for i, c := range carried {
 		_, err := x509.ParseCertificate(c.GetRawBytes())
@@ -185,7 +185,10 @@ func certificates(v *protobundle.VerificationMaterial) error {
 		if _, notKey := x509.ParsePKIXPublicKey(raw); notKey == nil {
 			code = reason.EnvelopeCertificateIsKey
 		}
-		return &reason.Error{Code: code, What: fmt.Sprintf("read certificate %d of envelope", i), Expected: "an X.509 certificate in DER", Err: brief(err)}
+		return &reason.Error{
+			Code: code, What: fmt.Sprintf("read certificate %d of envelope", i),
+			Expected: "an X.509 certificate in DER", Next: next(code), Err: brief(err),
+		}
 	}
 	return nil
 }
@@ -200,10 +203,10 @@ func entries(pb *protobundle.Bundle) error {
 		}
 		what := fmt.Sprintf("read log entry %d of envelope", i)
 		if absent {
-			return &reason.Error{Code: reason.LogProofAbsent, What: what, Expected: expected}
+			return &reason.Error{Code: reason.LogProofAbsent, What: what, Expected: expected, Next: next(reason.LogProofAbsent)}
 		}
 		if _, err := tlog.ParseTransparencyLogEntry(entry); err != nil {
-			return &reason.Error{Code: reason.LogEntryMalformed, What: what, Err: brief(err)}
+			return &reason.Error{Code: reason.LogEntryMalformed, What: what, Next: next(reason.LogEntryMalformed), Err: brief(err)}
 		}
 	}
 	return nil

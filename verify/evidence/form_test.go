@@ -213,6 +213,9 @@ func refused(t *testing.T, c evidence.Claim, err error, want reason.Code) {
 	if code(err) != want {
 		t.Errorf("%v, want %s", err, want)
 	}
+	if r, ok := reason.Of(err); ok && r.Next == "" {
+		t.Errorf("%v: no next step", err)
+	}
 	if !c.Zero() {
 		t.Error("a refused envelope leaves a claim")
 	}

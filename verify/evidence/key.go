@@ -41,6 +41,10 @@ func (s signed) keyed(r trust.Root) (proof, error) {
 	if len(keys) == 0 || name && known.Zero() {
 		return proof{}, unknown
 	}
+	refusal := unknown
+	if !known.Zero() {
+		refusal = s.refuse(reason.SignatureInvalid, "a signature by "+known.ID(), "", nil)
+	}
 	for _, k := range keys {
 		v, err := verifier(k)
 		if err != nil {
@@ -50,12 +54,13 @@ func (s signed) keyed(r trust.Root) (proof, error) {
 		if err := s.signature(only); err != nil {
 			continue
 		}
-		return s.witnessed(k, only, r)
+		p, err := s.witnessed(k, only, r)
+		if err == nil {
+			return p, nil
+		}
+		refusal = err // the same key may be listed with another window
 	}
-	if !known.Zero() {
-		return proof{}, s.refuse(reason.SignatureInvalid, "a signature by "+known.ID(), "", nil)
-	}
-	return proof{}, unknown
+	return proof{}, refusal
 }
 
 // signature proves the signature alone. That the statement is about what was

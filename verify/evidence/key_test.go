@@ -199,6 +199,17 @@ func TestLoggedKey(t *testing.T) {
 	}
 }
 
+func TestTwoWindows(t *testing.T) {
+	s := newP256(t)
+	e := parse(t, seal(t, s, statement()))
+	past, present := s.key(t).Within(time.Time{}, now.AddDate(-1, 0, 0)), s.key(t).Within(now.AddDate(0, -1, 0), time.Time{})
+	if _, err := evidence.Check(e, trust.Root{}.With(past, present), []digest.Digest{image}, now); err != nil {
+		t.Error(err)
+	}
+	c, err := evidence.Check(e, trust.Root{}.With(past, newP256(t).key(t)), []digest.Digest{image}, now)
+	refused(t, c, err, reason.KeyOutsideWindow)
+}
+
 func TestNoKeys(t *testing.T) {
 	s := newP256(t)
 	for name, root := range map[string]trust.Root{"zero": {}, "sigstore": trust.Embedded()} {

@@ -148,6 +148,7 @@ func (st statement) subject(wanted []digest.Digest) (digest.Digest, error) {
 		return "", &reason.Error{
 			Code: reason.SubjectUnusable, What: what,
 			Expected: "a subject with a sha256 digest", Found: fmt.Sprintf("%d subjects without one", len(st.subjects)),
+			Next: next(reason.SubjectUnusable),
 		}
 	}
 	for _, w := range wanted {
@@ -159,7 +160,7 @@ func (st statement) subject(wanted []digest.Digest) (digest.Digest, error) {
 	}
 	return "", &reason.Error{
 		Code: reason.SubjectMismatch, What: what,
-		Expected: list(wanted), Found: list(st.sums()),
+		Expected: list(wanted), Found: list(st.sums()), Next: next(reason.SubjectMismatch),
 	}
 }
 
