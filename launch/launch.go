@@ -1,0 +1,206 @@
+// Package launch is the story of a run: prepare, start, watch, record, tear
+// down. It takes a Plan, which only an admission can lead to, and carries it out
+// under the OCI runtime.
+//
+// The order is fixed. A name is recorded with the keeper before the thing that
+// bears it exists. Everything is mounted on one thread with a mount namespace of
+// its own, and the runtime is started from that thread. Between create and
+// start, when the root is in place and nothing of the task has run, the sealed
+// root's mount is proved once more and the listeners of granted servers are
+// opened inside the task's network namespace. The task's standard streams are
+// pipes or a terminal that the launcher made; no descriptor of the caller's
+// reaches the box.
+//
+// The package knows admissions, not verification, and prints nothing. It does
+// not decide what may run, nor what a mount may show: package plan did.
+package launch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ztlaunch/ztlaunch/launch/keeper"
+	"github.com/ztlaunch/ztlaunch/launch/plan"
+	"github.com/ztlaunch/ztlaunch/launch/rootfs"
+	"github.com/ztlaunch/ztlaunch/launch/runc"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/tree"
+)
+
+// Parts are what a run needs besides its plan. All of them were made by the
+// stage that owns them.
+type Parts struct {
+	Root    *rootfs.Sealed            // the admitted tree, mounted
+	Tree    tree.Tree                 // the same as a value
+	Models  map[string]*rootfs.Sealed // by the plan's model names
+	Runtime runc.Runtime
+	Keeper  *keeper.Keeper
+	IDs     *rootfs.IDs
+	Stdio   Stdio
+	Signals <-chan os.Signal
+	Watch   Watch
+}
+
+// Run carries out a plan and returns when the task is over and nothing of it is
+// left. An error means that the task did not start.
+func Run(ctx context.Context, p plan.Plan, parts Parts) (Result, error) {
+	if p.Zero() {
+		return Result{}, &reason.Error{Code: reason.InternalFault, What: "launch", Expected: "a plan", Found: "the zero value"}
+	}
+	t, err := startThread()
+	if err != nil {
+		return Result{}, refused("make a mount namespace", err)
+	}
+	defer t.stop()
+	r := run{plan: p, parts: parts, thread: t, dir: parts.Keeper.Dir()}
+	defer r.close()
+	if err := r.create(ctx); err != nil {
+		return Result{}, errors.Join(err, parts.Keeper.Clean())
+	}
+	result, err := r.carry(ctx)
+	return result, errors.Join(err, parts.Keeper.Clean())
+}
+
+// run is one launch under way.
+type run struct {
+	plan    plan.Plan
+	parts   Parts
+	thread  *thread
+	dir     string // the task's folder
+	made    prepared
+	box     runc.Container
+	init    runc.Init
+	streams streams
+	closing []func()
+}
+
+// later runs f when the launch is over, last first.
+func (r *run) later(f func()) { r.closing = append(r.closing, f) }
+
+func (r *run) close() {
+	for i := len(r.closing) - 1; i >= 0; i-- {
+		r.closing[i]()
+	}
+}
+
+// create brings the box to the point where the runtime's init waits inside it.
+func (r *run) create(ctx context.Context) error {
+	if err := r.parts.Keeper.Will(keeper.Cgroup(r.plan.Cgroup())); err != nil {
+		return err
+	}
+	if err := r.parts.Keeper.Hold(r.parts.IDs.File()); err != nil {
+		return err
+	}
+	var err error
+	if r.made, err = prepare(r.plan, r.parts, r.thread, r.dir, r.parts.IDs.Base); err != nil {
+		return err
+	}
+	r.later(func() { r.made.userns.Close() })
+	bundle := filepath.Join(r.dir, "bundle")
+	config, err := json.Marshal(r.plan.Spec(r.made.at))
+	if err == nil {
+		err = os.Mkdir(bundle, 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(bundle, "config.json"), config, 0o600)
+	}
+	if err != nil {
+		return refused("write the runtime's configuration", err)
+	}
+	uid, gid := r.plan.Owner()
+	r.streams, err = openStreams(r.plan, r.parts.Stdio, r.dir, int(r.parts.IDs.Base+uid), int(r.parts.IDs.Base+gid))
+	if err != nil {
+		return refused("make the task's standard streams", err)
+	}
+	r.later(r.streams.close)
+	if err := runc.Adopt(); err != nil {
+		return refused("become the task's parent", err)
+	}
+	r.box = runc.Container{ID: r.plan.ID(), Bundle: bundle, State: filepath.Join(r.dir, "state"), Life: r.parts.Keeper.Line()}
+	r.box.Streams = r.streams.box()
+	err = r.thread.do(func() (err error) {
+		r.init, err = r.parts.Runtime.Create(ctx, r.box)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.later(func() { r.init.Close() })
+	init, err := keeper.Init(r.init.PID)
+	if err == nil {
+		err = r.parts.Keeper.Will(init)
+	}
+	if err != nil {
+		return err
+	}
+	return r.streams.created()
+}
+
+// carry starts the task and sees it through.
+func (r *run) carry(ctx context.Context) (Result, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if err := r.parts.Root.Prove(); err != nil {
+		return Result{}, err
+	}
+	for _, m := range r.parts.Models {
+		if err := m.Prove(); err != nil {
+			return Result{}, err
+		}
+	}
+	if err := r.parts.Runtime.Start(ctx, r.box, r.init); err != nil {
+		return Result{}, err
+	}
+	result := Result{Started: time.Now()}
+	r.streams.started()
+	over := make(chan struct{})
+	go forward(r.parts.Signals, r.init.File(), r.streams.resize, over)
+	if limit := r.plan.Limits().Time; limit > 0 {
+		timer := time.AfterFunc(limit, func() {
+			cancel(&reason.Error{Code: reason.TaskTimeLimit, What: "run task " + r.plan.ID()[:12],
+				Expected: "an end within " + limit.String(), Next: "raise limits.time"})
+		})
+		defer timer.Stop()
+	}
+	watched := r.watch(ctx, cancel)
+	exit, err := r.init.Wait(ctx)
+	if err != nil { // ended from here: a limit, a drift, or the caller
+		r.init.Signal(unix.SIGKILL)
+		result.Drift, result.Cause = ended(context.Cause(ctx))
+		exit, err = r.init.Wait(context.WithoutCancel(ctx))
+	}
+	result.Ended = time.Now()
+	close(over)
+	cancel(nil)
+	<-watched
+	if err != nil {
+		return result, refused("wait for the task", err)
+	}
+	r.streams.drain()
+	result.Status, result.Signal = exit.Status(), exit.Signal
+	if result.Cause == "" && r.outOfMemory() {
+		result.Cause = reason.TaskOutOfMemory
+	}
+	return result, nil
+}
+
+// refused is a step of the launch that the host did not allow.
+func refused(what string, err error) error {
+	if _, ok := reason.Of(err); ok {
+		return err
+	}
+	return &reason.Error{Code: reason.LaunchFailed, What: what, Expected: "a host that allows it", Err: err,
+		Next: "ztlaunch doctor"}
+}
+
+// fdPath names an open descriptor for another process of this user.
+func fdPath(f *os.File) string {
+	return "/proc/" + strconv.Itoa(os.Getpid()) + "/fd/" + strconv.Itoa(int(f.Fd()))
+}

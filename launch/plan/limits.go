@@ -1,0 +1,48 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/ztlaunch/ztlaunch/verify/admit"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// limits are what the task asked for, else the box's, else the defaults; one
+// above the box is refused, never cut silently.
+func limits(task Task, box admit.Box) (Limits, error) {
+	b := box.Limits
+	l := Limits{
+		Memory: cmp.Or(task.Limits.Memory, b.Memory, defaults.Memory),
+		CPUs:   cmp.Or(task.Limits.CPUs, b.CPUs, defaults.CPUs),
+		Pids:   cmp.Or(task.Limits.Pids, b.Pids, defaults.Pids),
+		Time:   cmp.Or(task.Limits.Time, b.Time),
+	}
+	over := func(name string, asked, cap any) error {
+		return &reason.Error{Code: reason.LimitExceeded, What: "limit " + name,
+			Expected: fmt.Sprintf("at most %v, as the policy's box says", cap), Found: fmt.Sprint(asked),
+			Next: fmt.Sprintf("box: {limits: {%s: %v}}", name, asked)}
+	}
+	switch {
+	case b.Memory > 0 && l.Memory > b.Memory:
+		return Limits{}, over("memory", l.Memory, b.Memory)
+	case b.CPUs > 0 && l.CPUs > b.CPUs:
+		return Limits{}, over("cpus", l.CPUs, b.CPUs)
+	case b.Pids > 0 && l.Pids > b.Pids:
+		return Limits{}, over("pids", l.Pids, b.Pids)
+	case b.Time > 0 && l.Time > b.Time:
+		return Limits{}, over("time", l.Time, b.Time)
+	case l.Memory < minMemory || l.CPUs < 0.01 || l.Pids < 1 || l.Time < 0:
+		return Limits{}, &reason.Error{Code: reason.UsageWrong, What: "read the limits",
+			Expected: "memory of at least 6m, cpus of at least 0.01, pids of at least 1",
+			Found:    fmt.Sprintf("memory %d, cpus %v, pids %d", l.Memory, l.CPUs, l.Pids)}
+	}
+	return l, nil
+}
+
+// minMemory is docker's floor: less, and the runtime's own init dies first.
+const minMemory = 6 << 20
+
+// cpuPeriod is the length of one scheduling period of a CPU quota.
+const cpuPeriod = 100 * time.Millisecond

@@ -1,0 +1,202 @@
+package plan
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/tree"
+)
+
+func TestUser(t *testing.T) {
+	accounts := Accounts{
+		Passwd: []byte("root:x:0:0:root:/root:/bin/sh\nshort:x\nagent:x:1000:1000::/home/agent:/bin/sh\nbig:x:70000:1::/:/\nrelative:x:7:7::home:/\n"),
+		Group:  []byte("root:x:0:\nagent:x:1000:\nvideo:x:44:agent,other\nstaff:x:50:agent\n"),
+	}
+	for _, c := range []struct {
+		spec string
+		want user
+		code reason.Code
+	}{
+		{"", user{0, 0, nil, "/root"}, ""},
+		{"0", user{0, 0, nil, "/root"}, ""},
+		{"agent", user{1000, 1000, []uint32{44, 50}, "/home/agent"}, ""},
+		{"1000", user{1000, 1000, []uint32{44, 50}, "/home/agent"}, ""},
+		{"agent:video", user{1000, 44, nil, "/home/agent"}, ""},
+		{"agent:7", user{1000, 7, nil, "/home/agent"}, ""},
+		{"4242", user{4242, 0, nil, "/"}, ""},
+		{"4242:4243", user{4242, 4243, nil, "/"}, ""},
+		{"relative", user{7, 7, nil, "/"}, ""},
+		{"nobody-here", user{}, reason.UserUnknown},
+		{"agent:nogroup", user{}, reason.UserUnknown},
+		{"70000", user{}, reason.UserUnknown},
+		{"big", user{}, reason.UserUnknown},
+		{"-1", user{}, reason.UserUnknown},
+		{"0:99999999999", user{}, reason.UserUnknown},
+	} {
+		got, err := accounts.find(c.spec)
+		if code := codeOf(err); code != c.code {
+			t.Errorf("%q: %v, want code %q", c.spec, err, c.code)
+			continue
+		}
+		if got.UID != c.want.UID || got.GID != c.want.GID || got.Home != c.want.Home || !slices.Equal(got.Groups, c.want.Groups) {
+			t.Errorf("%q: %+v, want %+v", c.spec, got, c.want)
+		}
+	}
+}
+
+func TestArguments(t *testing.T) {
+	empty, sh := "", "/bin/sh"
+	image := ocispec.ImageConfig{Entrypoint: []string{"/agent", "-v"}, Cmd: []string{"serve"}}
+	for _, c := range []struct {
+		task Task
+		want string
+		code reason.Code
+	}{
+		{Task{}, "/agent -v serve", ""},
+		{Task{Command: []string{"help"}}, "/agent -v help", ""},
+		{Task{Entrypoint: &sh}, "/bin/sh", ""},
+		{Task{Entrypoint: &sh, Command: []string{"-c", "x"}}, "/bin/sh -c x", ""},
+		{Task{Entrypoint: &empty, Command: []string{"ls"}}, "ls", ""},
+		{Task{Entrypoint: &empty}, "", reason.CommandAbsent},
+	} {
+		got, err := arguments(c.task, image)
+		if code := codeOf(err); code != c.code || strings.Join(got, " ") != c.want {
+			t.Errorf("%+v: %q %v, want %q %q", c.task, got, err, c.want, c.code)
+		}
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	image := ocispec.ImageConfig{Env: []string{"PATH=/bin", "LANG=C", "A=image", "=broken"}}
+	for _, c := range []struct {
+		name string
+		task Task
+		want string
+	}{
+		{"image", Task{}, "PATH=/bin HOSTNAME=h LANG=C A=image HOME=/root"},
+		{"task wins and comes first", Task{Env: []string{"A=task", "B=2"}}, "PATH=/bin HOSTNAME=h A=task B=2 LANG=C HOME=/root"},
+		{"last of the task wins", Task{Env: []string{"A=1", "A=2"}}, "PATH=/bin HOSTNAME=h A=2 LANG=C HOME=/root"},
+		{"terminal", Task{Terminal: true}, "PATH=/bin HOSTNAME=h TERM=xterm LANG=C A=image HOME=/root"},
+		{"home set", Task{Env: []string{"HOME=/x", "PATH=/y"}}, "PATH=/y HOSTNAME=h HOME=/x LANG=C A=image"},
+		{"empty value stays", Task{Env: []string{"LANG="}}, "PATH=/bin HOSTNAME=h LANG= A=image HOME=/root"},
+	} {
+		if got := strings.Join(environment(c.task, image, "h", "/root"), " "); got != c.want {
+			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
+		}
+	}
+}
+
+func TestProgram(t *testing.T) {
+	root := files(t,
+		tree.Entry{Path: "bin", Type: tree.Symlink, Link: "usr/bin"},
+		tree.Entry{Path: "usr/bin/sh", Type: tree.File, Mode: 0o755},
+		tree.Entry{Path: "usr/bin/data", Type: tree.File, Mode: 0o644},
+		tree.Entry{Path: "usr/bin/private", Type: tree.File, Mode: 0o700, UID: 5},
+		tree.Entry{Path: "usr/bin/loop", Type: tree.Symlink, Link: "loop"},
+		tree.Entry{Path: "usr/bin/link", Type: tree.Symlink, Link: "../../usr/bin/sh"},
+		tree.Entry{Path: "usr/bin/outside", Type: tree.Symlink, Link: "../../../../../etc/passwd"},
+		tree.Entry{Path: "opt/tool", Type: tree.File, Mode: 0o111},
+	)
+	for _, c := range []struct {
+		arg0, cwd string
+		uid       uint32
+		code      reason.Code
+	}{
+		{"sh", "/", 0, ""},
+		{"/bin/sh", "/", 0, ""},
+		{"link", "/", 0, ""},
+		{"./tool", "/opt", 0, ""},
+		{"tool", "/opt", 0, reason.CommandNotFound},
+		{"nothing", "/", 0, reason.CommandNotFound},
+		{"/nothing", "/", 0, reason.CommandNotFound},
+		{"loop", "/", 0, reason.CommandNotFound},
+		{"outside", "/", 0, reason.CommandNotFound},
+		{"data", "/", 0, reason.CommandNotExecutable},
+		{"/usr", "/", 0, reason.CommandNotExecutable},
+		{"private", "/", 5, ""},
+		{"private", "/", 0, reason.CommandNotExecutable}, // root has no capability here
+		{"/work/script", "/", 0, ""},                     // in a mount: the kernel decides
+	} {
+		mounted := func(p string) bool { return strings.HasPrefix(p, "/work/") }
+		err := findProgram(root, c.arg0, "/usr/local/bin:/bin", c.cwd, user{UID: c.uid}, mounted)
+		if code := codeOf(err); code != c.code {
+			t.Errorf("%s in %s as %d: %v, want code %q", c.arg0, c.cwd, c.uid, err, c.code)
+		}
+	}
+}
+
+func TestSources(t *testing.T) {
+	for _, c := range []struct {
+		real   string
+		refuse bool
+	}{
+		{"/", true}, {"/proc", true}, {"/proc/1/root", true}, {"/sys/fs/cgroup", true}, {"/dev", true}, {"/dev/sda", true},
+		{"/run", true}, {"/run/docker.sock", true}, {"/run/user/1000", true}, {"/var/run/docker.sock", true}, {"/var", true},
+		{"/var/lib", true}, {"/var/lib/docker/overlay2", true}, {"/etc", true}, {"/etc/ssh", true}, {"/boot", true},
+		{"/home", true}, {"/home/op", true}, {"/home/op/.ssh", true}, {"/home/op/.config/x", true}, {"/home/other/.aws", true},
+		{"/home/other", true}, {"/srv/box/docker.sock", true}, {"/root", true}, {"/root/.kube", true},
+		{"/home/op/work", false}, {"/home/op/work/.git", false}, {"/srv/data", false}, {"/procession", false},
+		{"/root/work", false}, {"/etc/ssl/certs", false}, {"/work", false}, {"/tmp/x", false},
+	} {
+		home := "/home/op"
+		if strings.HasPrefix(c.real, "/root") {
+			home = "/root"
+		}
+		err := admitSource(Mount{Source: Source{Asked: "x", Real: c.real, Home: home, Dir: true}, Target: "/t"})
+		if (codeOf(err) == reason.MountRefused) != c.refuse {
+			t.Errorf("%s: %v, want refused=%v", c.real, err, c.refuse)
+		}
+	}
+	if err := admitSource(Mount{Source: Source{Real: "/srv/s", Socket: true}}); codeOf(err) != reason.MountRefused {
+		t.Errorf("a socket: %v", err)
+	}
+}
+
+func TestTargets(t *testing.T) {
+	for target, ok := range map[string]bool{
+		"/work": true, "/etc/app": true, "/run/app": true, "/models/x": true, "/home": true,
+		"/": false, "work": false, "/proc": false, "/proc/sys": false, "/sys/x": false, "/dev": false, "/dev/shm": false,
+		"/etc/hosts": false, "/etc/resolv.conf": false, "/run/ztlaunch": false, "/run/ztlaunch/mcp.json": false,
+		"/a/../b": false, "/a/": false, "/a\nb": false, "/a\x00": false, "": false,
+	} {
+		if err := admitTarget(Mount{Target: target}); (err == nil) != ok {
+			t.Errorf("%q: %v, want ok=%v", target, err, ok)
+		}
+	}
+}
+
+// codeOf is the code of a refusal, or "" for none.
+func codeOf(err error) reason.Code {
+	if err == nil {
+		return ""
+	}
+	if e, ok := reason.Of(err); ok {
+		return e.Code
+	}
+	return "no-reason"
+}
+
+// files makes a Tree of entries; files get the digest of their path.
+func files(t *testing.T, entries ...tree.Entry) tree.Tree {
+	t.Helper()
+	for i := range entries {
+		switch e := &entries[i]; e.Type {
+		case tree.File:
+			e.Size, e.Digest = 1, digest.FromString(e.Path)
+		case tree.Symlink:
+			e.Mode = 0o777
+		case tree.Dir:
+			e.Mode |= 0o755
+		}
+	}
+	made, err := tree.FromFiles(entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}

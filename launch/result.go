@@ -1,0 +1,28 @@
+package launch
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ztlaunch/ztlaunch/launch/monitor"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// Result is how a run ended.
+type Result struct {
+	Status  int             // as docker reports it: the program's own, or 128 and the signal's number
+	Signal  unix.Signal     // that ended the program, or 0
+	Cause   reason.Code     // why the launcher or the kernel ended it; "" when it ended by itself
+	Started time.Time       // when the program was let go
+	Ended   time.Time       // when its first process was gone
+	Drift   []monitor.Drift // files that no longer matched
+}
+
+// exited reads a wait status.
+func exited(ws unix.WaitStatus) (status int, signal unix.Signal) {
+	if ws.Signaled() {
+		return 128 + int(ws.Signal()), ws.Signal()
+	}
+	return ws.ExitStatus(), 0
+}

@@ -1,0 +1,41 @@
+package launch
+
+import (
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+)
+
+// Signals starts to catch what docker forwards to a task: everything that can be
+// caught but the signals that the Go runtime, the shell's job control of a
+// terminal and broken pipes need for themselves. Stop gives them back.
+func Signals() (caught chan os.Signal, stop func()) {
+	caught = make(chan os.Signal, 64)
+	signal.Notify(caught, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2,
+		unix.SIGALRM, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGWINCH, unix.SIGXCPU,
+		unix.SIGXFSZ, unix.SIGVTALRM, unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGTRAP, unix.SIGABRT)
+	signal.Ignore(unix.SIGPIPE)
+	return caught, func() { signal.Stop(caught) }
+}
+
+// forward passes signals on to the task's first process until done is closed.
+// One that the task ignores stays ignored, as the kernel has it for a first
+// process.
+func forward(caught <-chan os.Signal, init *os.File, resize func(), done <-chan struct{}) {
+	for {
+		select {
+		case <-done:
+			return
+		case s := <-caught:
+			n, ok := s.(unix.Signal)
+			switch {
+			case !ok:
+			case n == unix.SIGWINCH:
+				resize()
+			default:
+				unix.PidfdSendSignal(int(init.Fd()), n, nil, 0) // gone already: nothing to tell
+			}
+		}
+	}
+}

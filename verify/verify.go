@@ -1,0 +1,208 @@
+// Package verify is the story of verification, in order and in short: resolve a
+// reference to digests, read what the image would show a task, prove who said
+// what about it, and decide by policy.
+//
+// Each step belongs to a package of its own; this one only says which comes
+// after which, and keeps what was derived from verified bytes under the digests
+// of those bytes, so that a second decision about the same image reads no layer
+// again. Signatures, policy and time are always judged anew.
+//
+// It prints nothing, logs nothing and launches nothing. A step that did not run
+// is an error or a finding, never a pass.
+package verify
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ztlaunch/ztlaunch/sbom"
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/content"
+	"github.com/ztlaunch/ztlaunch/verify/evidence"
+	"github.com/ztlaunch/ztlaunch/verify/fetch"
+	"github.com/ztlaunch/ztlaunch/verify/policy"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/tree"
+	"github.com/ztlaunch/ztlaunch/verify/trust"
+)
+
+// Scanner reads one uncompressed layer. A launcher gives one that keeps the
+// bytes at hand; nil is tree.Scan, which hashes them and forgets them.
+type Scanner interface {
+	Scan(r io.Reader, diffID digest.Digest, limits tree.Limits) (tree.Layer, error)
+}
+
+// Inputs are everything that a decision depends on besides the reference.
+type Inputs struct {
+	Fetch   fetch.Options
+	Policy  policy.Policy
+	Root    trust.Root
+	Now     time.Time
+	Purpose policy.Purpose
+	Scan    Scanner
+}
+
+// Report is what verification found.
+type Report struct {
+	Artifact    artifact.Artifact
+	Tree        tree.Tree
+	Attachments []fetch.Attachment
+	Claims      []evidence.Claim
+	Decision    policy.Decision
+	Local       bool // no socket was opened
+}
+
+// Image verifies an image. An error means that no decision could be made; a
+// decision that denies is no error.
+func Image(ctx context.Context, ref artifact.Reference, in Inputs) (Report, error) {
+	found, err := fetch.Resolve(ctx, ref, in.Fetch)
+	if err != nil {
+		return Report{}, err
+	}
+	input, err := gather(found, in)
+	if err != nil {
+		return Report{}, err
+	}
+	return Report{Artifact: found.Artifact, Tree: input.Tree, Attachments: found.Attachments, Claims: input.Claims,
+		Decision: policy.Evaluate(in.Policy, input), Local: found.Local}, nil
+}
+
+// Gather is everything that Image would hold against a policy, for one that is
+// yet to be written.
+func Gather(ctx context.Context, ref artifact.Reference, in Inputs) (policy.Input, error) {
+	found, err := fetch.Resolve(ctx, ref, in.Fetch)
+	if err != nil {
+		return policy.Input{}, err
+	}
+	return gather(found, in)
+}
+
+func gather(found fetch.Result, in Inputs) (policy.Input, error) {
+	t, err := Tree(found.Artifact, in.Fetch.Store, in.Scan)
+	if err != nil {
+		return policy.Input{}, err
+	}
+	input := policy.Input{Artifact: found.Artifact, Tree: t, Now: in.Now, Purpose: in.Purpose, Root: in.Root.Digest()}
+	for _, p := range found.Problems {
+		input.Problems = append(input.Problems, p.Err)
+	}
+	input.Claims, input.Unproved = prove(found.Attachments, in.Root, found.Artifact.Subjects(), in.Now)
+	input.Coverages, err = coverages(input.Claims, t, in.Fetch.Store)
+	return input, err
+}
+
+// prove checks every envelope. One that does not prove stays in the input, with
+// its reason: a policy decides what that means.
+func prove(attached []fetch.Attachment, root trust.Root, subjects []digest.Digest, now time.Time) (proved []evidence.Claim, unproved []policy.Unproved) {
+	for _, a := range attached {
+		if a.Raw == nil {
+			continue
+		}
+		claim, err := check(a.Raw, root, subjects, now)
+		if err == nil {
+			proved = append(proved, claim)
+			continue
+		}
+		e, ok := reason.Of(err)
+		if !ok {
+			e = &reason.Error{Code: reason.InternalFault, What: "prove " + a.Digest.String(), Err: err}
+		}
+		unproved = append(unproved, policy.Unproved{Envelope: a.Digest, Where: string(a.Where), Err: e})
+	}
+	return proved, unproved
+}
+
+func check(raw []byte, root trust.Root, subjects []digest.Digest, now time.Time) (evidence.Claim, error) {
+	envelope, err := evidence.Parse(raw)
+	if err != nil {
+		return evidence.Claim{}, err
+	}
+	return evidence.Check(envelope, root, subjects, now)
+}
+
+// treeKind names how a Tree is derived from layers; it changes with the rules of
+// package tree.
+const treeKind = "tree/1"
+
+// Tree is what the image would show a task, skeleton included. The store keeps
+// it under the layers' digests.
+func Tree(a artifact.Artifact, store *content.Store, scan Scanner) (tree.Tree, error) {
+	layers := a.Layers()
+	inputs := make([]digest.Digest, 0, 2*len(layers))
+	for _, l := range layers {
+		inputs = append(inputs, l.Digest, l.DiffID)
+	}
+	if kept, ok, err := store.Kept(treeKind, inputs); err == nil && ok {
+		if t, err := tree.Decode(kept); err == nil {
+			return t, nil
+		}
+	}
+	scanned := make([]tree.Layer, len(layers))
+	for i, l := range layers {
+		var err error
+		if scanned[i], err = layer(l, store, scan); err != nil {
+			return tree.Tree{}, err
+		}
+	}
+	merged, err := tree.Merge(scanned)
+	if err != nil {
+		return tree.Tree{}, err
+	}
+	whole, err := merged.Skeleton()
+	if err != nil {
+		return tree.Tree{}, err
+	}
+	return whole, store.Keep(treeKind, inputs, whole.Encode())
+}
+
+// layer reads one stored layer: the compressed stream proves its digest, the
+// uncompressed one its diffID.
+func layer(l artifact.Layer, store *content.Store, scan Scanner) (tree.Layer, error) {
+	packed, err := fetch.Layer(store, l)
+	if err != nil {
+		return tree.Layer{}, err
+	}
+	defer packed.Close()
+	plain, err := tree.Decompress(packed, l.MediaType, tree.Limits{})
+	if err != nil {
+		return tree.Layer{}, err
+	}
+	defer plain.Close()
+	if scan == nil {
+		return tree.Scan(plain, l.DiffID, tree.Limits{})
+	}
+	return scan.Scan(plain, l.DiffID, tree.Limits{})
+}
+
+// coverageKind names how an SBOM is held against a Tree.
+const coverageKind = "coverage/1"
+
+// coverages holds each proved SBOM against the Tree. The store keeps the result
+// under both digests.
+func coverages(claims []evidence.Claim, t tree.Tree, store *content.Store) (map[digest.Digest]sbom.Coverage, error) {
+	found := map[digest.Digest]sbom.Coverage{}
+	for _, c := range claims {
+		if !policy.IsSBOM(c.PredicateType()) {
+			continue
+		}
+		inputs := []digest.Digest{c.Envelope(), t.Digest()}
+		if kept, ok, err := store.Kept(coverageKind, inputs); err == nil && ok {
+			if coverage, err := sbom.DecodeCoverage(kept); err == nil {
+				found[c.Envelope()] = coverage
+				continue
+			}
+		}
+		coverage, err := policy.Cover(c, t)
+		if err != nil {
+			continue // the rule that needs it reports sbom-malformed
+		}
+		found[c.Envelope()] = coverage
+		if err := store.Keep(coverageKind, inputs, coverage.Encode()); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
