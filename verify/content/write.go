@@ -54,7 +54,8 @@ func (s *Store) partial() string {
 }
 
 // publish syncs the file and gives it its final name in one step, replacing
-// what was there.
+// what was there. The folder is not synced: after a power cut the name may be
+// gone, which is what an absent blob or record means anyway.
 func (p *pending) publish(path string) error {
 	if err := p.f.Sync(); err != nil {
 		return unwritable("write "+path, err)
@@ -63,7 +64,7 @@ func (p *pending) publish(path string) error {
 		fd := fmt.Sprintf("/proc/self/fd/%d", p.f.Fd())
 		err := unix.Linkat(unix.AT_FDCWD, fd, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
 		if err == nil {
-			return syncDir(filepath.Dir(path))
+			return nil
 		}
 		if !errors.Is(err, unix.EEXIST) {
 			return unwritable("write "+path, err)
@@ -82,7 +83,7 @@ func (p *pending) publish(path string) error {
 		return unwritable("write "+path, err)
 	}
 	p.name = ""
-	return syncDir(filepath.Dir(path))
+	return nil
 }
 
 // discard closes the file and removes it if it still has a partial name.

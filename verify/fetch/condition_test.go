@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -66,6 +67,23 @@ func misbehave(how string) http.HandlerFunc {
 	panic(how)
 }
 
+// patience is short where a test waits for it to end.
+func patience(how string) time.Duration {
+	if how == "stalled" || how == "silent" {
+		return time.Second
+	}
+	return time.Minute
+}
+
+// atOnce runs a test for each place at the same time: they wait a lot.
+func atOnce(places []string, test func(where string)) {
+	var wg sync.WaitGroup
+	for _, where := range places {
+		wg.Go(func() { test(where) })
+	}
+	wg.Wait()
+}
+
 // TestRegistryConditions lets the registry misbehave for the tag, then for a
 // layer: each end has its own code, and none is taken for another.
 func TestRegistryConditions(t *testing.T) {
@@ -78,7 +96,7 @@ func TestRegistryConditions(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld()
-			for _, where := range []string{"manifests/1.4", "manifests/" + string(w.image), "blobs/" + string(w.config), "blobs/" + string(w.layers[1])} {
+			atOnce([]string{"manifests/1.4", "manifests/" + string(w.image), "blobs/" + string(w.config), "blobs/" + string(w.layers[1])}, func(where string) {
 				s := serve(t, w)
 				bad := misbehave(how)
 				s.over = func(path string, rw http.ResponseWriter, r *http.Request) bool {
@@ -89,7 +107,7 @@ func TestRegistryConditions(t *testing.T) {
 					return true
 				}
 				o := options(t)
-				o.Timeout = 300 * time.Millisecond
+				o.Timeout = patience(how)
 				_, err := Resolve(t.Context(), s.ref(t), o)
 				want := code
 				if how == "absent" && where == "manifests/1.4" {
@@ -99,7 +117,7 @@ func TestRegistryConditions(t *testing.T) {
 				if strings.Contains(err.Error(), "\x1b") {
 					t.Errorf("the registry's words reach the terminal: %q", err)
 				}
-			}
+			})
 		})
 	}
 	t.Run("unreachable", func(t *testing.T) {
@@ -202,7 +220,7 @@ func TestReferrersConditions(t *testing.T) {
 	for _, c := range all {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			for _, where := range []string{"referrers/", "manifests/sha256-"} {
+			atOnce([]string{"referrers/", "manifests/sha256-"}, func(where string) {
 				w := newWorld()
 				s := serve(t, w)
 				s.referrers = where == "referrers/"
@@ -215,14 +233,15 @@ func TestReferrersConditions(t *testing.T) {
 				}
 				if c.name == "next-elsewhere" || c.name == "next-for-ever" {
 					if where != "referrers/" {
-						continue // a tag has no pages
+						return // a tag has no pages
 					}
 				}
 				o := options(t)
-				o.Timeout = 300 * time.Millisecond
+				o.Timeout = patience(c.name)
 				res, err := Resolve(t.Context(), s.ref(t), o)
 				if err != nil {
-					t.Fatal(err)
+					t.Error(err)
+					return
 				}
 				place := ReferrersAPI
 				if where != "referrers/" {
@@ -231,7 +250,7 @@ func TestReferrersConditions(t *testing.T) {
 				if got, want := problemCodes(res.Problems), string(place)+" "+string(c.code); got != want || len(res.Attachments) != 0 {
 					t.Errorf("%s: problems %q, want %q; %d attachments", where, got, want, len(res.Attachments))
 				}
-			}
+			})
 		})
 	}
 	// What a search can end in while it reads what was listed.
@@ -240,7 +259,7 @@ func TestReferrersConditions(t *testing.T) {
 		t.Run("read-"+how, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld()
-			for _, where := range []string{"manifests/" + string(w.imageReferrer), "blobs/" + string(w.imageBundle)} {
+			atOnce([]string{"manifests/" + string(w.imageReferrer), "blobs/" + string(w.imageBundle)}, func(where string) {
 				s := serve(t, w)
 				s.over = func(path string, rw http.ResponseWriter, r *http.Request) bool {
 					if path != where {
@@ -250,12 +269,12 @@ func TestReferrersConditions(t *testing.T) {
 					return true
 				}
 				o := options(t)
-				o.Timeout = 300 * time.Millisecond
+				o.Timeout = patience(how)
 				res, err := Resolve(t.Context(), s.ref(t), o)
 				if err != nil || problemCodes(res.Problems) != "referrers-api "+string(code) || len(res.Attachments) != 1 {
 					t.Errorf("%s: %v, problems %q, %d attachments", where, err, problemCodes(res.Problems), len(res.Attachments))
 				}
-			}
+			})
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -173,7 +174,8 @@ func writeTar(t testing.TB, files map[string][]byte) string {
 	t.Helper()
 	var b bytes.Buffer
 	tw := tar.NewWriter(&b)
-	for name, raw := range files {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		raw := files[name]
 		if err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(raw))}); err != nil {
 			t.Fatal(err)
 		}
@@ -283,7 +285,7 @@ func options(t testing.TB) Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Options{Store: st, Platform: platform, Timeout: 5 * time.Second}
+	return Options{Store: st, Platform: platform, Timeout: time.Minute}
 }
 
 func wantCode(t testing.TB, err error, code reason.Code) {
