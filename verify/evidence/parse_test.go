@@ -56,6 +56,9 @@ func TestParseRefuses(t *testing.T) {
 	}
 	material := func(m object) object { return set(good(), m, "verificationMaterial") }
 	entry := object{"logIndex": "1", "logId": object{"keyId": []byte("x")}, "kindVersion": object{"kind": "dsse", "version": "0.0.1"}, "integratedTime": "1", "canonicalizedBody": []byte("{}")}
+	rekord := set(clone(entry), object{"signedEntryTimestamp": "AA=="}, "inclusionPromise")
+	set(rekord, object{"kind": "rekord", "version": "0.0.1"}, "kindVersion")
+	set(rekord, []byte(`{"apiVersion":"0.0.1","kind":"rekord","spec":{}}`), "canonicalizedBody")
 	logged := func(mediaType string, e object) object {
 		return set(material(object{"publicKey": object{}, "tlogEntries": []any{e}}), mediaType, "mediaType")
 	}
@@ -107,6 +110,8 @@ func TestParseRefuses(t *testing.T) {
 		"proof-absent":    {logged(evidence.MediaType, entry), reason.LogProofAbsent},
 		"promise-absent":  {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", entry), reason.LogProofAbsent},
 		"entry":           {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", set(clone(entry), object{"signedEntryTimestamp": "AA=="}, "inclusionPromise")), reason.LogEntryMalformed},
+		"entry-kind":      {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", rekord), reason.LogEntryMalformed},
+		"entry-lies":      {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", set(clone(rekord), object{"kind": "dsse", "version": "0.0.1"}, "kindVersion")), reason.LogEntryMalformed},
 		"old-key-hinted":  {material(object{"publicKey": object{"hint": "x", "rawBytes": s.key(t).PEM(), "keyDetails": "PKIX_ECDSA_P256_SHA_256"}}), reason.EnvelopeMalformed},
 		"old-key-broken":  {material(object{"publicKey": object{"rawBytes": []byte("x"), "keyDetails": "PKIX_ECDSA_P256_SHA_256"}}), reason.EnvelopeMalformed},
 
