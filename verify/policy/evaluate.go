@@ -44,13 +44,6 @@ type Unproved struct {
 	Err      *reason.Error
 }
 
-// Feed is a deny feed, proved by whoever read it. The zero Feed denies nothing.
-type Feed struct {
-	Serial uint64
-	Until  time.Time // after which it says nothing any more; zero = no end
-	Denied map[digest.Digest]string
-}
-
 // Evaluate holds an artifact against a policy. It never fails: an input that
 // cannot be decided on ends in a Decision that denies.
 func Evaluate(p Policy, in Input) Decision {
@@ -117,54 +110,29 @@ func (e *evaluation) ends(t time.Time) {
 	}
 }
 
-// parts are all digests that make up the artifact.
-func (e *evaluation) parts() []digest.Digest {
-	all := e.in.Artifact.Subjects()
-	if d := e.in.Artifact.ConfigDigest(); d != "" {
-		all = append(all, d)
-	}
-	for _, l := range e.in.Artifact.Layers() {
-		all = append(all, l.Digest, l.DiffID)
-	}
-	return all
-}
-
 // denied asks the policy's own list and the feed. Both beat every rule.
 func (e *evaluation) denied() {
+	all := parts(e.in.Artifact)
 	if n := len(e.policy.deny); n > 0 {
 		f := Finding{Rule: "deny", What: "deny list", Expected: "no digest of the artifact on the list", Found: fmt.Sprintf("none of %d", n)}
-		if i := slices.IndexFunc(e.parts(), func(d digest.Digest) bool { return slices.Contains(e.policy.deny, d) }); i >= 0 {
-			f.Code, f.Found = reason.DigestDenied, e.parts()[i].String()
+		if i := slices.IndexFunc(all, func(d digest.Digest) bool { return slices.Contains(e.policy.deny, d) }); i >= 0 {
+			f.Code, f.Found = reason.DigestDenied, all[i].String()
 			f.Next = "use another version; the policy's deny list names this one"
 			e.fail(f)
 		} else {
 			e.pass(f)
 		}
 	}
-	if fs := e.in.Feed.check(e.parts(), e.in.Now); fs != nil {
-		e.out.findings = append(e.out.findings, fs...)
-		e.ends(e.in.Feed.Until)
-	}
-}
-
-// check holds digests against the feed; nil if there is no feed.
-func (feed Feed) check(parts []digest.Digest, now time.Time) []Finding {
-	if feed.Serial == 0 && len(feed.Denied) == 0 {
-		return nil
-	}
-	what := fmt.Sprintf("deny feed, serial %d", feed.Serial)
-	if !feed.Until.IsZero() && now.After(feed.Until) {
-		return []Finding{{Rule: "deny", What: what, Code: reason.DenyFeedStale,
-			Expected: "a feed valid at " + stamp(now), Found: "valid until " + stamp(feed.Until), Next: "bring a newer deny feed"}}
-	}
-	for _, d := range parts {
-		if why, ok := feed.Denied[d]; ok {
-			return []Finding{{Rule: "deny", What: what, Code: reason.DigestDenied,
-				Expected: "no digest of the artifact on the list", Found: fmt.Sprintf("%s: %.200q", d, why),
-				Next: "use another version; the deny feed names this one"}}
+	if feed := e.in.Feed; !feed.Zero() {
+		f := Finding{Rule: "deny", What: fmt.Sprintf("deny feed %d", feed.Serial), Found: fmt.Sprintf("none of %d", len(feed.Denied))}
+		e.ends(feed.Until)
+		if why, denied := reason.Of(feed.Check(e.in.Artifact, e.in.Now)); denied {
+			f.Code, f.Expected, f.Found, f.Next = why.Code, why.Expected, why.Found, why.Next
+			e.fail(f)
+		} else {
+			e.pass(f)
 		}
 	}
-	return []Finding{{Rule: "deny", What: what, Pass: true, Found: fmt.Sprintf("none of %d", len(feed.Denied))}}
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -101,7 +101,8 @@ func (k Keyless) differences(s evidence.Signer) (out []Difference) {
 	}
 	differ(k.Issuer != "" && s.Issuer == k.Issuer, "issuer", k.Issuer, s.Issuer)
 	if k.SAN != "" {
-		differ(s.SAN == k.SAN && s.SANType == sanType(k.SAN), "san", k.SAN, s.SAN)
+		differ(s.SAN == k.SAN, "san", k.SAN, s.SAN)
+		differ(s.SANType == sanType(k.SAN), "san type", sanType(k.SAN), s.SANType)
 	}
 	same("repository", k.Repository, s.SourceRepositoryURI)
 	if k.Ref != "" {
@@ -130,7 +131,10 @@ func (k Keyless) workflow(s evidence.Signer, differ func(ok bool, field, expecte
 		signed, expected = atRef(k.Signer, s.BuildSignerURI), k.Signer
 	}
 	differ(signed, "signer", expected, s.BuildSignerURI)
-	differ(s.SANType == "uri" && s.SAN == s.BuildSignerURI, "san", s.BuildSignerURI, s.SAN)
+	if s.BuildSignerURI != "" {
+		differ(s.SAN == s.BuildSignerURI, "san", s.BuildSignerURI, s.SAN)
+	}
+	differ(s.SANType == "uri", "san type", "uri", s.SANType)
 }
 
 // atRef compares URL@REF where only the ref is a pattern. The URL is compared

@@ -44,14 +44,14 @@ func (p pattern) matches(name string) bool {
 	if p == "" || name == "" {
 		return false
 	}
-	return parts(strings.Split(string(p), "/"), strings.Split(name, "/"))
+	return components(strings.Split(string(p), "/"), strings.Split(name, "/"))
 }
 
-func parts(pattern, name []string) bool {
+func components(pattern, name []string) bool {
 	for len(pattern) > 0 {
 		if pattern[0] == "**" {
 			for n := 1; n <= len(name); n++ {
-				if parts(pattern[1:], name[n:]) {
+				if components(pattern[1:], name[n:]) {
 					return true
 				}
 			}
@@ -66,7 +66,7 @@ func parts(pattern, name []string) bool {
 }
 
 // glob compares a whole string with a pattern in which "*" stands for any run
-// of characters but "/". It takes time in proportion to len(pattern)*len(s).
+// of characters but "/", white space and control characters. It takes time in proportion to len(pattern)*len(s).
 func glob(pattern, s string) bool {
 	star, mark, i, j := -1, 0, 0, 0
 	for j < len(s) {
@@ -76,7 +76,7 @@ func glob(pattern, s string) bool {
 			i++
 		case i < len(pattern) && pattern[i] == s[j]:
 			i, j = i+1, j+1
-		case star >= 0 && s[mark] != '/':
+		case star >= 0 && s[mark] != '/' && s[mark] > ' ' && s[mark] != 0x7f:
 			mark++
 			i, j = star+1, mark
 		default:
