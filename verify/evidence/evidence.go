@@ -60,7 +60,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
-	"github.com/sigstore/sigstore-go/pkg/bundle"
 )
 
 // MediaType is the media type of the bundles written today.
