@@ -31,24 +31,24 @@ func userland(b *testing.B) (string, digest.Digest) {
 	return path, sum
 }
 
-// fastest is b.Loop that also reports the quickest round, which a busy machine
-// disturbs least.
-func fastest(b *testing.B) bool {
-	now := time.Now()
-	if b.Elapsed() != 0 {
-		if d := float64(now.Sub(rounds[b.Name()]).Microseconds()) / 1000; best[b.Name()] == 0 || d < best[b.Name()] {
-			best[b.Name()] = d
-		}
-	}
-	more := b.Loop()
-	rounds[b.Name()] = time.Now()
-	if !more {
-		b.ReportMetric(best[b.Name()], "best-ms")
-	}
-	return more
+// stopwatch reports the quickest round besides the mean: a busy machine disturbs it
+// least.
+type stopwatch struct {
+	started time.Time
+	best    time.Duration
 }
 
-var rounds, best = map[string]time.Time{}, map[string]float64{}
+func (w *stopwatch) more(b *testing.B) bool {
+	if d := time.Since(w.started); !w.started.IsZero() && (w.best == 0 || d < w.best) {
+		w.best = d
+	}
+	if !b.Loop() {
+		b.ReportMetric(w.best.Seconds()*1000, "best-ms")
+		return false
+	}
+	w.started = time.Now()
+	return true
+}
 
 func scanned(b *testing.B, s *Spool, path string, sum digest.Digest) tree.Tree {
 	f, err := os.Open(path)
@@ -82,20 +82,20 @@ func BenchmarkUserland(b *testing.B) {
 	tr := scanned(b, spool, path, sum)
 	b.Logf("%d entries, %d bytes of files", tr.Len(), tr.Size())
 	b.Run("scan", func(b *testing.B) {
-		for fastest(b) {
+		for w := new(stopwatch); w.more(b); {
 			scanned(b, spool, path, sum)
 		}
 	})
 	text := tr.Encode()
 	b.Run("decode", func(b *testing.B) {
-		for fastest(b) {
+		for w := new(stopwatch); w.more(b); {
 			if _, err := tree.Decode(text); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
 	b.Run("build", func(b *testing.B) {
-		for fastest(b) {
+		for w := new(stopwatch); w.more(b); {
 			f, err := os.Create(filepath.Join(b.TempDir(), "root.erofs"))
 			if err != nil {
 				b.Fatal(err)
@@ -107,7 +107,7 @@ func BenchmarkUserland(b *testing.B) {
 		}
 	})
 	b.Run("seal", func(b *testing.B) {
-		for fastest(b) {
+		for w := new(stopwatch); w.more(b); {
 			s, err := Seal(ctx, InRAMFS, tr, tr.Digest(), spool, Limits{})
 			if err != nil {
 				b.Fatal(err)
@@ -123,14 +123,14 @@ func BenchmarkUserland(b *testing.B) {
 			b.Fatal(err)
 		}
 		defer func() { _ = s.Close() }()
-		for fastest(b) {
+		for w := new(stopwatch); w.more(b); {
 			if err := s.Rehash(ctx, tr); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
 	b.Run("kept", func(b *testing.B) {
-		for fastest(b) {
+		for w := new(stopwatch); w.more(b); {
 			s, why, err := k.Get(ctx, key("a"), tr, hour, noon)
 			if s == nil {
 				b.Fatal(why, err)
@@ -145,7 +145,7 @@ func BenchmarkUserland(b *testing.B) {
 	}
 	defer func() { _ = s.Close() }()
 	b.Run("mount", func(b *testing.B) {
-		for fastest(b) {
+		for w := new(stopwatch); w.more(b); {
 			m, err := s.Mount(ns)
 			if err != nil {
 				b.Fatal(err)
@@ -157,7 +157,7 @@ func BenchmarkUserland(b *testing.B) {
 
 func BenchmarkUserns(b *testing.B) {
 	needRoot(b)
-	for fastest(b) {
+	for w := new(stopwatch); w.more(b); {
 		f, err := NewUserns(TaskMap(base), TaskMap(base))
 		if err != nil {
 			b.Fatal(err)
@@ -168,7 +168,7 @@ func BenchmarkUserns(b *testing.B) {
 
 func BenchmarkTakeIDs(b *testing.B) {
 	dir := b.TempDir()
-	for fastest(b) {
+	for w := new(stopwatch); w.more(b); {
 		i, err := TakeIDs(dir, DefaultIDs(), nil)
 		if err != nil {
 			b.Fatal(err)

@@ -306,14 +306,14 @@ func TestRehashRefuses(t *testing.T) {
 			{Path: "p", Type: tree.FIFO, Mode: 0o600},
 		}
 	}
-	make := func(es []tree.Entry) tree.Tree {
+	treeOf := func(es []tree.Entry) tree.Tree {
 		tr, err := tree.FromFiles(es)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return tr
 	}
-	s := sealed(t, make(base()), memory("x"))
+	s := sealed(t, treeOf(base()), memory("x"))
 	cases := []struct {
 		name   string
 		code   reason.Code
@@ -345,7 +345,7 @@ func TestRehashRefuses(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			tr := make(c.change(base()))
+			tr := treeOf(c.change(base()))
 			wantCode(t, s.Rehash(ctx, tr), reason.TreeNotAdmitted)
 			// A builder that sealed something else than the tree that it was given:
 			forged := *s
@@ -355,15 +355,15 @@ func TestRehashRefuses(t *testing.T) {
 			wantCode(t, err, c.code)
 		})
 	}
-	if err := rehash(ctx, s, make(base()), s.tree); err != nil {
+	if err := rehash(ctx, s, treeOf(base()), s.tree); err != nil {
 		t.Fatal(err)
 	}
 	forged := *s
 	forged.tree = digest.FromString("another")
-	wantCode(t, rehash(ctx, &forged, make(base()), forged.tree), reason.RootMismatch)
+	wantCode(t, rehash(ctx, &forged, treeOf(base()), forged.tree), reason.RootMismatch)
 	stopped, cancel := context.WithCancel(ctx)
 	cancel()
-	if err := s.Rehash(stopped, make(base())); !errors.Is(err, context.Canceled) {
+	if err := s.Rehash(stopped, treeOf(base())); !errors.Is(err, context.Canceled) {
 		t.Errorf("not cancelled: %v", err)
 	}
 }

@@ -165,11 +165,11 @@ func (k *Seals) Acquire(ctx context.Context, key string, t tree.Tree, want diges
 	if s, err = k.find(ctx, key, t, maxAge, now); s != nil || err != nil {
 		return s, s != nil, err
 	}
-	bytes, err := src()
+	from, err := src()
 	if err != nil {
 		return nil, false, err
 	}
-	if s, err = Seal(ctx, k.form, t, want, bytes, Limits{Size: k.cap}); err != nil {
+	if s, err = Seal(ctx, k.form, t, want, from, Limits{Size: k.cap}); err != nil {
 		return nil, false, err
 	}
 	if _, err := k.Put(key, s, now); err != nil {
