@@ -16,6 +16,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1767225600)
 FUZZTIME ?= 5s
 TESTFLAGS ?=
+TESTCGO := 0
 
 RUNC := v1.5.2
 COSIGN := v3.1.3
@@ -26,13 +27,16 @@ MODULE := github.com/ztlaunch/ztlaunch
 export PATH := $(CURDIR)/.cache/go/bin:$(PATH)
 export GOTOOLCHAIN := local
 export SOURCE_DATE_EPOCH
+# Programs, tests and lint are compiled with the same flags, so that each package is
+# compiled once. Only the race detector and the runc helper need cgo.
+export GOFLAGS := $(filter-out -trimpath -buildvcs=%,$(GOFLAGS)) -trimpath -buildvcs=false
+export CGO_ENABLED := 0
 # Where tests, the demo and the bench find what was built for them.
 export ZTLAUNCH_BIN := $(CURDIR)/bin
 export ZTLAUNCH_IMAGES := $(CURDIR)/.cache/images
 export ZTLAUNCH_DEBIAN := $(CURDIR)/.cache/debian/layout
 
-GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
-STATIC := -ldflags '-s -w -buildid='
+STRIP := -s -w -buildid=
 # Folders that ./... leaves out: programs for tests, and the build's own tools.
 EXTRA = $(shell find testdata .ci -name '*.go' -printf './%h\n' | sort -u)
 PACKAGES = ./... $(EXTRA)
@@ -62,11 +66,11 @@ setup-test:
 # The runtime's sha256 goes into the launcher, so the runtime comes first.
 bin/ztlaunch: bin/ztlaunch-runc FORCE
 	@pin=$$(sha256sum bin/ztlaunch-runc | cut -d ' ' -f 1); \
-	$(GOBUILD) -ldflags "-s -w -buildid= -X main.version=$(VERSION) -X $(MODULE)/launch/runc.pin=$$pin" -o $@ ./cmd/ztlaunch; \
+	go build -ldflags "$(STRIP) -X main.version=$(VERSION) -X $(MODULE)/launch/runc.pin=$$pin" -o $@ ./cmd/ztlaunch; \
 	grep -qF "$$pin" $@ || { echo "$@: the pin of ztlaunch-runc is not in it" >&2; exit 1; }
 
 bin/ztlaunch-sbom: setup FORCE
-	@$(GOBUILD) -ldflags "-s -w -buildid= -X main.version=$(VERSION)" -o $@ ./cmd/ztlaunch-sbom
+	@go build -ldflags "$(STRIP) -X main.version=$(VERSION)" -o $@ ./cmd/ztlaunch-sbom
 
 bin/ztlaunch-runc: setup FORCE
 	@.ci/runc.sh $(RUNC) $@
@@ -92,18 +96,18 @@ images: setup-test .cache/testbin/images ## build the agents, servers and images
 	@.ci/images.sh
 
 .cache/testbin/images: setup FORCE
-	@$(GOBUILD) $(STATIC) -o $@ ./testdata/images
+	@go build -ldflags "$(STRIP)" -o $@ ./testdata/images
 
 $(SUM): setup FORCE
-	@go build -buildvcs=false -o $@ ./.ci/testsum
+	@go build -o $@ ./.ci/testsum
 
 .PHONY: test
 test: build images $(SUM) ## run every test; one that cannot run here is counted aloud
-	@go test -json $(TESTFLAGS) $(PACKAGES) | $(SUM)
+	@CGO_ENABLED=$(TESTCGO) go test -json $(TESTFLAGS) $(PACKAGES) | $(SUM)
 
 .PHONY: race
 race: ## the same under the race detector
-	@$(MAKE) test TESTFLAGS='-race $(TESTFLAGS)'
+	@$(MAKE) test TESTCGO=1 TESTFLAGS='-race $(TESTFLAGS)'
 
 .PHONY: fuzz
 fuzz: setup ## run each fuzz target for FUZZTIME (5s)
@@ -127,7 +131,7 @@ lint: $(LINT) ## run golangci-lint with .golangci.yml
 
 $(LINT): .ci/tools.mod .ci/tools.sum | setup
 	@echo 'build golangci-lint (a few minutes, once)' >&2
-	@go build -modfile=.ci/tools.mod -buildvcs=false -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@go build -modfile=.ci/tools.mod -ldflags "$(STRIP)" -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 .PHONY: interop
 interop: build images $(SUM) .cache/tools/cosign-$(COSIGN) ## hold us against the real cosign, both ways
@@ -136,7 +140,7 @@ interop: build images $(SUM) .cache/tools/cosign-$(COSIGN) ## hold us against th
 .cache/tools/cosign-$(COSIGN): | setup
 	@echo 'build cosign $(COSIGN) (a few minutes, once)' >&2
 	@mkdir -p $(@D)
-	@GOFLAGS= GOBIN='$(CURDIR)/.cache/tools' go install -trimpath -buildvcs=false github.com/sigstore/cosign/v3/cmd/cosign@$(COSIGN)
+	@GOFLAGS= GOBIN='$(CURDIR)/.cache/tools' CGO_ENABLED=0 go install -trimpath -buildvcs=false github.com/sigstore/cosign/v3/cmd/cosign@$(COSIGN)
 	@mv .cache/tools/cosign $@
 
 .PHONY: bench

@@ -15,13 +15,14 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bin=.cache/testbin out=.cache/images images=$PWD/.cache/testbin/images
 
+export CGO_ENABLED=0
 static=(go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=')
-CGO_ENABLED=0 "${static[@]}" -o $bin/goagent ./testdata/agents/goagent
-CGO_ENABLED=0 "${static[@]}" -o $bin/notes ./testdata/servers/notes
+"${static[@]}" -o $bin/goagent ./testdata/agents/goagent
+"${static[@]}" -o $bin/notes ./testdata/servers/notes
 # An index needs a second platform; nothing ever runs it.
 other=arm64
 [ "$(go env GOARCH)" != arm64 ] || other=amd64
-CGO_ENABLED=0 GOARCH=$other "${static[@]}" -o $bin/goagent-other ./testdata/agents/goagent
+GOARCH=$other "${static[@]}" -o $bin/goagent-other ./testdata/agents/goagent
 
 exec 8>.cache/images.lock
 flock 8
