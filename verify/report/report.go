@@ -1,0 +1,283 @@
+// Package report turns a decision into one verdict object, and the verdict into
+// views: JSON for machines and text for people. Views add nothing and leave
+// nothing out that decides.
+//
+// The JSON form, schema "ztlaunch.verdict/v1", is a contract: members keep their
+// names and meaning, new ones may be added. result is "allowed", "denied", or
+// "undecided" when no decision could be made (the findings then hold the one
+// error), and exit is the exit status that goes with it. Digests are
+// "sha256:HEX", times RFC 3339 in UTC, absent things are left out. Several
+// verdicts are one object of schema "ztlaunch.verdicts/v1" with the worst exit.
+//
+// Text is not a contract. What an artifact's makers wrote is shown without
+// control characters.
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/evidence"
+	"github.com/ztlaunch/ztlaunch/verify/policy"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// Schema names the JSON form of a Verdict.
+const Schema = "ztlaunch.verdict/v1"
+
+// ManySchema names the JSON form of several verdicts.
+const ManySchema = "ztlaunch.verdicts/v1"
+
+// The results.
+const (
+	Allowed   = "allowed"
+	Denied    = "denied"
+	Undecided = "undecided"
+)
+
+// Verdict is what verification says about one artifact.
+type Verdict struct {
+	Schema   string    `json:"schema"`
+	Result   string    `json:"result"`
+	Exit     int       `json:"exit"`
+	Subject  Subject   `json:"subject"`
+	Purpose  string    `json:"purpose,omitempty"`
+	Time     string    `json:"time,omitempty"`
+	Until    string    `json:"until,omitempty"` // when the decision's own inputs run out
+	Local    bool      `json:"local"`           // no network was used
+	Policy   *Policy   `json:"policy,omitempty"`
+	Root     *Root     `json:"root,omitempty"`
+	DenyFeed uint64    `json:"denyFeed,omitempty"` // serial
+	Adopted  *Adopted  `json:"adopted,omitempty"`
+	Files    *Files    `json:"files,omitempty"`
+	Signers  []Signer  `json:"signers"`
+	Findings []Finding `json:"findings"`
+}
+
+// Subject is what the verdict is about.
+type Subject struct {
+	Reference string `json:"reference"`
+	Name      string `json:"name,omitempty"`
+	Kind      string `json:"kind,omitempty"`
+	Digest    string `json:"digest,omitempty"` // the manifest that runs
+	Index     string `json:"index,omitempty"`  // through which it was resolved
+	Config    string `json:"config,omitempty"`
+	Platform  string `json:"platform,omitempty"`
+	Tree      string `json:"tree,omitempty"`
+}
+
+// Policy is the policy that decided.
+type Policy struct {
+	Path   string `json:"path,omitempty"`
+	Digest string `json:"digest"`
+}
+
+// Root is the root of trust that claims were proved with.
+type Root struct {
+	Digest string `json:"digest"`
+	Date   string `json:"date,omitempty"` // on which the Sigstore root is known to have been current
+}
+
+// Adopted says that the operator vouched for exactly these bytes.
+type Adopted struct {
+	Reasons []string `json:"reasons"`
+}
+
+// Files counts the artifact's files by who vouches for them.
+type Files struct {
+	SBOM      string `json:"sbom"` // the envelope
+	Total     int    `json:"total"`
+	Listed    int    `json:"listed"`
+	ByPackage int    `json:"byPackage"`
+	Excepted  int    `json:"excepted"`
+	Uncovered int    `json:"uncovered"`
+}
+
+// Signer is one claim that met a demand.
+type Signer struct {
+	Identity      string `json:"identity"` // the policy's name
+	PredicateType string `json:"predicateType"`
+	Subject       string `json:"subject"`
+	Level         string `json:"level"` // "index", "manifest", or "files" for a model's signature
+	Key           string `json:"key,omitempty"`
+	Issuer        string `json:"issuer,omitempty"`
+	SAN           string `json:"san,omitempty"`
+	Repository    string `json:"repository,omitempty"`
+	Ref           string `json:"ref,omitempty"`
+	Commit        string `json:"commit,omitempty"`
+	Workflow      string `json:"workflow,omitempty"`
+	Trigger       string `json:"trigger,omitempty"`
+	Runner        string `json:"runner,omitempty"`
+	Run           string `json:"run,omitempty"`
+	Time          string `json:"time,omitempty"`
+	TimeSource    string `json:"timeSource"` // "tlog", "tsa" or "none"
+	Envelope      string `json:"envelope"`
+}
+
+// Finding is one check.
+type Finding struct {
+	Result   string   `json:"result"` // "pass", "fail" or "skip"
+	Rule     string   `json:"rule,omitempty"`
+	Line     int      `json:"line,omitempty"` // in the policy file
+	What     string   `json:"what"`
+	Code     string   `json:"code,omitempty"`
+	Class    string   `json:"class,omitempty"`
+	Expected string   `json:"expected,omitempty"`
+	Found    string   `json:"found,omitempty"`
+	Next     string   `json:"next,omitempty"`
+	Signers  []string `json:"signers,omitempty"`
+	Evidence []string `json:"evidence,omitempty"`
+}
+
+// Origin is what a decision does not know about itself.
+type Origin struct {
+	Local    bool
+	RootDate time.Time // zero = unknown
+}
+
+// Of is the verdict of a decision.
+func Of(d policy.Decision, o Origin) Verdict {
+	v := Verdict{Schema: Schema, Result: Denied, Exit: d.Exit(), Local: o.Local, Purpose: string(d.Purpose()),
+		Time: stamp(d.Time()), Until: stamp(d.Until()), DenyFeed: d.Feed().Serial, Signers: []Signer{}, Findings: []Finding{}}
+	if d.Allowed() {
+		v.Result = Allowed
+	}
+	v.Subject = subject(d)
+	if sum, path := d.Policy(); sum != "" {
+		v.Policy = &Policy{Path: path, Digest: sum.String()}
+	}
+	if sum := d.Root(); sum != "" {
+		v.Root = &Root{Digest: sum.String()}
+		if !o.RootDate.IsZero() {
+			v.Root.Date = o.RootDate.UTC().Format(time.DateOnly)
+		}
+	}
+	if yes, reasons := d.Adopted(); yes {
+		v.Adopted = &Adopted{Reasons: reasons}
+	}
+	if f := d.Vouched(); f.Files > 0 {
+		v.Files = &Files{f.SBOM.String(), f.Files, f.Listed, f.ByPackage, f.Excepted, f.Uncovered}
+	}
+	for _, p := range d.Proved() {
+		v.Signers = append(v.Signers, signer(p))
+	}
+	for _, f := range d.Findings() {
+		v.Findings = append(v.Findings, finding(f))
+	}
+	return v
+}
+
+// Failed is the verdict when no decision could be made about what the operator
+// named. An error that is no refusal of ours is an internal fault.
+func Failed(reference string, err error) Verdict {
+	e, ok := reason.Of(err)
+	if !ok {
+		e = &reason.Error{Code: reason.InternalFault, What: "verify " + reference, Err: err}
+	}
+	class := e.Code.Class()
+	f := Finding{Result: "fail", What: e.What, Code: string(e.Code), Class: class.String(), Expected: e.Expected, Found: e.Found, Next: e.Next}
+	if e.Err != nil {
+		f.Found = join(f.Found, e.Err.Error())
+	}
+	return Verdict{Schema: Schema, Result: Undecided, Exit: class.Exit(), Subject: Subject{Reference: reference}, Signers: []Signer{}, Findings: []Finding{f}}
+}
+
+func join(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + ": " + b
+}
+
+func subject(d policy.Decision) Subject {
+	a := d.Artifact()
+	if a.Zero() {
+		return Subject{Tree: d.Tree().String()}
+	}
+	s := Subject{Reference: a.Ref().String(), Name: a.Ref().Name(), Kind: a.Kind().String(), Digest: a.Digest().String(),
+		Index: a.Index().String(), Config: a.ConfigDigest().String(), Tree: d.Tree().String()}
+	if a.Kind() != artifact.Model && !a.Platform().Zero() {
+		s.Platform = a.Platform().String()
+	}
+	return s
+}
+
+func signer(p policy.Proved) Signer {
+	s := Signer{Identity: p.Identity, PredicateType: p.Predicate, Subject: p.Subject.String(), Level: "manifest",
+		Key: p.Signer.Key, Issuer: p.Signer.Issuer, SAN: p.Signer.SAN, Repository: p.Signer.SourceRepositoryURI,
+		Ref: p.Signer.SourceRepositoryRef, Commit: p.Signer.SourceRepositoryDigest, Workflow: p.Signer.BuildConfigURI,
+		Trigger: p.Signer.BuildTrigger, Runner: p.Signer.RunnerEnvironment, Run: p.Signer.RunInvocationURI,
+		Time: stamp(p.Time), TimeSource: p.Source.String(), Envelope: p.Envelope.String()}
+	switch {
+	case p.Index:
+		s.Level = "index"
+	case p.Predicate == evidence.PredicateModelSignature:
+		s.Level = "files"
+	}
+	return s
+}
+
+func finding(f policy.Finding) Finding {
+	out := Finding{Result: "fail", Rule: f.Rule, Line: f.Line, What: f.What, Code: string(f.Code), Expected: f.Expected, Found: f.Found, Next: f.Next, Signers: f.Signers}
+	switch {
+	case f.Pass:
+		out.Result = "pass"
+	case f.Skipped:
+		out.Result = "skip"
+	default:
+		out.Class = f.Code.Class().String()
+	}
+	for _, d := range f.Evidence {
+		out.Evidence = append(out.Evidence, d.String())
+	}
+	return out
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// Exit is the exit status of a verb that ends with these verdicts; without any
+// it is that of an internal fault, since nothing was verified.
+func Exit(all ...Verdict) int {
+	if len(all) == 0 {
+		return reason.Internal.Exit()
+	}
+	status := 0
+	for _, v := range all {
+		status = reason.Worst(status, v.Exit)
+	}
+	return status
+}
+
+// JSON writes one verdict, or several as one object, indented and with a final
+// newline.
+func JSON(all ...Verdict) ([]byte, error) {
+	var v any
+	if len(all) == 1 {
+		v = all[0]
+	} else {
+		if all == nil {
+			all = []Verdict{}
+		}
+		v = struct {
+			Schema   string    `json:"schema"`
+			Exit     int       `json:"exit"`
+			Verdicts []Verdict `json:"verdicts"`
+		}{ManySchema, Exit(all...), all}
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		return nil, fmt.Errorf("write verdict: %w", err)
+	}
+	return b.Bytes(), nil
+}
