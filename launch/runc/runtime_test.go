@@ -290,6 +290,22 @@ func TestKeep(t *testing.T) {
 			t.Errorf("%d mounts of a refused file", n)
 		}
 	})
+	t.Run("drop", func(t *testing.T) {
+		keep := keepFolder(t)
+		if err := Drop(keep); err != nil {
+			t.Errorf("before there is a folder: %v", err)
+		}
+		r := find(t, keep, path)
+		if err := Drop(keep); err != nil {
+			t.Fatal(err)
+		}
+		if left, err := os.ReadDir(keep); err != nil || len(left) != 0 || mounts(keep) != 0 {
+			t.Errorf("left: %v, %d mounts, %v", left, mounts(keep), err)
+		}
+		if out, err := exec.Command(r.file()).Output(); err != nil || string(out) != "the pinned one\n" {
+			t.Errorf("one that was found before: %q, %v", out, err)
+		}
+	})
 	t.Run("many", func(t *testing.T) {
 		keep := keepFolder(t)
 		var wg sync.WaitGroup

@@ -125,6 +125,27 @@ func makeKept(keep, pin string, src *os.File) (*os.File, error) {
 	return openKept(keep, pin)
 }
 
+// Drop removes the seals under the folder keep, to free their memory. Runtimes
+// that run from one go on. A seal of another mount namespace, or one that is
+// being made, is an error.
+func Drop(keep string) error {
+	lock, err := os.Open(keep)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return fmt.Errorf("drop the kept runtime: %w", errBusy)
+	}
+	if err := dropKept(keep); err != nil {
+		return fmt.Errorf("drop the kept runtime: %w", err)
+	}
+	return nil
+}
+
 // dropKept removes seals that this mount namespace holds: older pins, and a
 // mount whose record was lost. A record made in another mount namespace of this
 // boot is somebody else's.
