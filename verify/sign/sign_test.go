@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -15,18 +16,24 @@ import (
 
 var passphrase = []byte("correct horse")
 
-// pair is a new key; sealing takes a while, so tests share what they can.
+// shared is one key for all tests: sealing and opening take a while.
+var shared = sync.OnceValues(func() (kp struct {
+	Pair
+	Key
+}, err error) {
+	if kp.Pair, err = Generate(passphrase); err == nil {
+		kp.Key, err = Load(kp.Private, passphrase)
+	}
+	return kp, err
+})
+
 func pair(t *testing.T) (Pair, Key) {
 	t.Helper()
-	p, err := Generate(passphrase)
+	kp, err := shared()
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := Load(p.Private, passphrase)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p, k
+	return kp.Pair, kp.Key
 }
 
 func TestGenerate(t *testing.T) {
