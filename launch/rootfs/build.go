@@ -182,6 +182,7 @@ func (n *node) Mode() fs.FileMode {
 		m |= fs.ModeSymlink
 	case tree.FIFO:
 		m |= fs.ModeNamedPipe
+	case tree.File:
 	}
 	return m
 }

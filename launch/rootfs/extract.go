@@ -122,6 +122,9 @@ func create(ctx context.Context, up int, e tree.Entry, src Source, buf []byte) e
 		return owned(unix.Symlinkat(e.Link, up, name))
 	case tree.FIFO:
 		return owned(unix.Mknodat(up, name, unix.S_IFIFO|0o600, 0))
+	case tree.File:
+	default:
+		return fmt.Errorf("type %q", e.Type)
 	}
 	fd, err := unix.Openat(up, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {

@@ -118,7 +118,7 @@ func lockFile(path string, wait bool) (*os.File, error) {
 			return nil, err
 		}
 		err = unix.Flock(int(f.Fd()), how)
-		for err == unix.EINTR {
+		for errors.Is(err, unix.EINTR) {
 			err = unix.Flock(int(f.Fd()), how)
 		}
 		if err != nil {

@@ -100,8 +100,11 @@ func backingOf(mount *os.File) (backing, error) {
 	}
 	defer closeAll(loop)
 	var dev unix.Stat_t
-	if err := unix.Fstat(int(loop.Fd()), &dev); err != nil || dev.Rdev != st.Dev {
-		return backing{}, fmt.Errorf("%s is another device: %v", loop.Name(), err)
+	if err := unix.Fstat(int(loop.Fd()), &dev); err != nil {
+		return backing{}, os.NewSyscallError("fstat", err)
+	}
+	if dev.Rdev != st.Dev {
+		return backing{}, fmt.Errorf("%s is another device", loop.Name())
 	}
 	info, err := unix.IoctlLoopGetStatus64(int(loop.Fd()))
 	if err != nil {

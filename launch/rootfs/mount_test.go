@@ -286,10 +286,10 @@ func TestBind(t *testing.T) {
 			return fmt.Errorf("made as %s", got)
 		}
 		if err := os.WriteFile(at+"/asroot", nil, 0o644); !errors.Is(err, unix.EOVERFLOW) {
-			return fmt.Errorf("an unmapped user writes: %v", err)
+			return fmt.Errorf("an unmapped user writes: %w", err)
 		}
 		if err := os.WriteFile(roAt+"/x", nil, 0o644); !errors.Is(err, unix.EROFS) {
-			return fmt.Errorf("read-only: %v", err)
+			return fmt.Errorf("read-only: %w", err)
 		}
 		var st, roSt unix.Statfs_t
 		if err := errors.Join(unix.Statfs(at, &st), unix.Statfs(roAt, &roSt)); err != nil {
@@ -359,7 +359,7 @@ func TestPlaceRefuses(t *testing.T) {
 		}
 		for _, p := range []string{"link", "file", "absent"} {
 			if e, ok := reason.Of(Place(m, filepath.Join(dir, p))); !ok || e.Code != reason.MountFailed {
-				return fmt.Errorf("%s: %v", p, e)
+				return fmt.Errorf("%s: %w", p, e)
 			}
 		}
 		return nil
@@ -419,10 +419,10 @@ func TestPoints(t *testing.T) {
 			return err
 		}
 		if stacked, err := Points(tr, root, []Point{{"tmp", true}, {"etc/hosts", false}}, base); stacked || err != nil {
-			return fmt.Errorf("nothing is missing: %v, %v", stacked, err)
+			return fmt.Errorf("nothing is missing: %v, %w", stacked, err)
 		}
 		if stacked, err := Points(tr, root, points, base); !stacked || err != nil {
-			return fmt.Errorf("stacked %v, %v", stacked, err)
+			return fmt.Errorf("stacked %v, %w", stacked, err)
 		}
 		for _, p := range points {
 			info, err := os.Lstat(filepath.Join(root, p.Path))

@@ -205,6 +205,8 @@ func typeBits(t tree.Type) uint32 {
 		return unix.S_IFLNK
 	case tree.FIFO:
 		return unix.S_IFIFO
+	case tree.File:
+		return unix.S_IFREG
 	}
-	return unix.S_IFREG
+	return 0
 }

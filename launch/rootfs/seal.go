@@ -74,7 +74,7 @@ func sealRAMFS(ctx context.Context, t tree.Tree, src Source, lim Limits) (_ *Sea
 		return nil, nil, unsupported("seal root", err)
 	}
 	defer closeAll(ram)
-	out, err := openAt(ram, imageName, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL)
+	out, err := openImage(ram, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL)
 	if err != nil {
 		return nil, nil, fmt.Errorf("seal root: %w", err)
 	}
@@ -83,14 +83,14 @@ func sealRAMFS(ctx context.Context, t tree.Tree, src Source, lim Limits) (_ *Sea
 	if err != nil {
 		return nil, nil, err
 	}
-	if image, err = openAt(ram, imageName, unix.O_RDONLY); err != nil {
+	if image, err = openImage(ram, unix.O_RDONLY); err != nil {
 		return nil, nil, fmt.Errorf("seal root: %w", err)
 	}
 	s, err := func() (*Sealed, error) {
 		if err := freeze(ram); err != nil {
 			return nil, err
 		}
-		if f, err := openAt(ram, imageName, unix.O_RDWR); !errors.Is(err, unix.EROFS) {
+		if f, err := openImage(ram, unix.O_RDWR); !errors.Is(err, unix.EROFS) {
 			closeAll(f)
 			return nil, &reason.Error{Code: reason.SealBroken, What: "seal root", Expected: "EROFS when the image is opened for writing", Found: fmt.Sprint(err)}
 		}
@@ -109,12 +109,13 @@ func sealRAMFS(ctx context.Context, t tree.Tree, src Source, lim Limits) (_ *Sea
 
 const imageName = "root.erofs"
 
-func openAt(dir *os.File, name string, flags int) (*os.File, error) {
-	fd, err := unix.Openat(int(dir.Fd()), name, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+// openImage opens the image in the ramfs.
+func openImage(ram *os.File, flags int) (*os.File, error) {
+	fd, err := unix.Openat(int(ram.Fd()), imageName, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, &os.PathError{Op: "openat", Path: name, Err: err}
+		return nil, &os.PathError{Op: "openat", Path: imageName, Err: err}
 	}
-	return os.NewFile(uintptr(fd), name), nil
+	return os.NewFile(uintptr(fd), imageName), nil
 }
 
 // freeze makes a superblock read-only, which fails while somebody can write to it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -111,7 +112,7 @@ func TestSealImageUnreachable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeAll(ram)
-	out, err := openAt(ram, "root.erofs", unix.O_RDWR|unix.O_CREAT)
+	out, err := openImage(ram, unix.O_RDWR|unix.O_CREAT)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +120,7 @@ func TestSealImageUnreachable(t *testing.T) {
 		t.Fatal("frozen while somebody can write")
 	}
 	closeAll(out)
-	image, err := openAt(ram, "root.erofs", unix.O_RDONLY)
+	image, err := openImage(ram, unix.O_RDONLY)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -412,16 +413,21 @@ func TestProve(t *testing.T) {
 	swap("a mount that honours set-user-ID", func(b *Sealed) { b.mount, b.id = clone, id })
 }
 
-// again runs one test of this binary again, as another kind of user.
-func again(t *testing.T, test string, attr *syscall.SysProcAttr) {
+// again runs one test of this binary again, as another kind of user: the host's own.
+func again(t *testing.T, test string, own int, attr *syscall.SysProcAttr) {
 	t.Helper()
 	exe, err := os.Open("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer closeAll(exe)
+	tmp := filepath.Join(t.TempDir(), "own") // the other user reaches, and owns, it
+	err = errors.Join(os.Mkdir(tmp, 0o700), os.Chmod(filepath.Dir(filepath.Dir(tmp)), 0o755), os.Chmod(filepath.Dir(tmp), 0o755), os.Chown(tmp, own, own))
+	if err != nil {
+		t.Fatal(err)
+	}
 	run := exec.Command("/proc/self/fd/3", "-test.run=^"+test+"$", "-test.v")
-	run.Env = append(os.Environ(), "ROOTFS_TEST_CHILD="+test, "TMPDIR=/tmp")
+	run.Env = append(os.Environ(), "ROOTFS_TEST_CHILD="+test, "TMPDIR="+tmp)
 	run.ExtraFiles = []*os.File{exe}
 	run.SysProcAttr = attr
 	run.Dir = "/"
@@ -436,7 +442,7 @@ func isChild(test string) bool { return os.Getenv("ROOTFS_TEST_CHILD") == test }
 func TestUnsupported(t *testing.T) {
 	if !isChild(t.Name()) {
 		needRoot(t)
-		again(t, t.Name(), &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}})
+		again(t, t.Name(), 65534, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}})
 		return
 	}
 	tr, err := tree.FromFiles([]tree.Entry{{Path: "a", Type: tree.File, Size: 1, Digest: digest.FromString("x")}})
@@ -454,15 +460,14 @@ func TestUnsupported(t *testing.T) {
 func TestRootless(t *testing.T) {
 	if !isChild(t.Name()) {
 		needRoot(t)
-		again(t, t.Name(), &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
+		again(t, t.Name(), base, &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
 			UidMappings: idMaps(TaskMap(base)), GidMappings: idMaps(TaskMap(base)), Credential: &syscall.Credential{}, GidMappingsEnableSetgroups: true})
 		return
 	}
-	dir, err := os.MkdirTemp("/dev/shm", "rootless-")
-	if err != nil {
+	dir := filepath.Join(t.TempDir(), "root")
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
 	tr, src := spooled(t, sample())
 	for _, form := range forms[:2] {
 		_, err := Seal(context.Background(), form, tr, tr.Digest(), src, Limits{})

@@ -56,7 +56,7 @@ func OpenSeals(dir string, limit int64) (*Seals, error) {
 		if err := unix.Sysinfo(&host); err != nil {
 			return nil, fmt.Errorf("open seals: %w", os.NewSyscallError("sysinfo", err))
 		}
-		limit = DefaultSize(uint64(host.Totalram) * uint64(host.Unit))
+		limit = DefaultSize(host.Totalram * uint64(host.Unit))
 	}
 	return &Seals{dir, limit, InRAMFS}, nil
 }
@@ -134,8 +134,14 @@ func (k *Seals) Get(ctx context.Context, key string, t tree.Tree, maxAge time.Du
 // renew writes down that s, a clone of what is kept under key, was hashed.
 func (k *Seals) renew(key string, s *Sealed, used time.Time) error {
 	r, err := readRecord(k.at(key, "record"))
-	if err != nil || r.Tree != s.tree || r.Image != s.image {
-		return nil // taken away or made anew in the meantime
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // taken away in the meantime
+	}
+	if err != nil {
+		return fmt.Errorf("keep seal: %w", err)
+	}
+	if r.Tree != s.tree || r.Image != s.image {
+		return nil // made anew in the meantime
 	}
 	r.Hashed = s.hashed
 	if err := r.write(k.at(key, "record"), used); err != nil {

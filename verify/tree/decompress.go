@@ -104,7 +104,7 @@ func (d *decompressor) Read(p []byte) (int, error) {
 	}
 	switch {
 	case err == nil:
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		if extra, bad := io.Copy(io.Discard, &d.src); bad != nil {
 			err = bad
 		} else if extra != 0 {

@@ -140,8 +140,11 @@ func (s *scan) trailing() error {
 					Expected: "zero bytes behind the end of the archive", Found: fmt.Sprintf("data at byte %d", s.off-int64(n-i))}
 			}
 		}
-		if err != nil {
-			return nil // the end, or an error that comes again
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read layer %s: %w", s.layer.diffID, err)
 		}
 	}
 }

@@ -109,6 +109,7 @@ func appendLine(b []byte, e *Entry) []byte {
 	case Symlink:
 		b = append(b, ' ')
 		b = appendField(b, e.Link, plain)
+	case Dir, FIFO:
 	}
 	if e.HardLink {
 		b = append(b, " hardlink"...)
