@@ -427,7 +427,7 @@ func TestPoints(t *testing.T) {
 		for _, p := range points {
 			info, err := os.Lstat(filepath.Join(root, p.Path))
 			if err != nil || info.IsDir() != p.Dir {
-				return fmt.Errorf("%s: %v", p.Path, err)
+				return fmt.Errorf("%s: %w", p.Path, err)
 			}
 		}
 		// All that the image has is still there, and looks as it did.
@@ -446,14 +446,14 @@ func TestPoints(t *testing.T) {
 			}
 		}
 		if err := os.WriteFile(root+"/work/x", nil, 0o600); !errors.Is(err, unix.EROFS) {
-			return fmt.Errorf("writable: %v", err)
+			return fmt.Errorf("writable: %w", err)
 		}
 		if raw, err := os.ReadFile(root + "/usr/bin/su2"); err != nil || len(raw) != 10000 {
-			return fmt.Errorf("su2: %d bytes, %v", len(raw), err)
+			return fmt.Errorf("su2: %d bytes, %w", len(raw), err)
 		}
 		names, err := os.ReadDir(run)
 		if err != nil || len(names) != 1 {
-			return fmt.Errorf("left beside the root: %v, %v", names, err)
+			return fmt.Errorf("left beside the root: %v, %w", names, err)
 		}
 		info, err := os.ReadFile("/proc/thread-self/mountinfo")
 		if err != nil {

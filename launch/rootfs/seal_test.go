@@ -489,7 +489,7 @@ func TestRootless(t *testing.T) {
 		at := unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}
 		_ = unix.MountSetattr(unix.AT_FDCWD, dir, 0, &at)
 		if err := os.WriteFile(dir+"/etc/empty", []byte("x"), 0o600); !errors.Is(err, unix.EROFS) {
-			return fmt.Errorf("writable: %v", err)
+			return fmt.Errorf("writable: %w", err)
 		}
 		_, err := Points(tr, dir, []Point{{"work/here", true}}, 0)
 		return err
