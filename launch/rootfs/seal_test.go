@@ -96,7 +96,7 @@ func sealReadOnly(t *testing.T, form Form) {
 			"truncate": os.Truncate(at+"/usr/bin/su", 0),
 		} {
 			if !errors.Is(err, unix.EROFS) {
-				return fmt.Errorf("%s: %v, want EROFS", name, err)
+				return fmt.Errorf("%s: %w, want EROFS", name, err)
 			}
 		}
 		return nil
