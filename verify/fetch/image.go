@@ -27,7 +27,7 @@ func choose(what string, m manifest, want artifact.Platform) (descriptor, error)
 	var found []string
 	for _, d := range m.Manifests {
 		p, ok := platformOf(d)
-		if !ok || d.ArtifactType != "" {
+		if !ok || d.otherThanImage() {
 			continue
 		}
 		if p == want && len(d.Platform.OSFeatures) == 0 {
@@ -113,4 +113,14 @@ func parseConfig(what string, raw []byte, want artifact.Platform, layers int) (o
 		}
 	}
 	return c, nil
+}
+
+// otherThanImage says whether an entry calls itself something else than an
+// image. Some tools write an image config's media type as its artifactType.
+func (d descriptor) otherThanImage() bool {
+	switch d.ArtifactType {
+	case "", ocispec.MediaTypeImageConfig, dockerConfig:
+		return false
+	}
+	return true
 }

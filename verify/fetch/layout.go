@@ -129,7 +129,7 @@ func (l *layout) image(d descriptor) bool {
 	case kindImage, kindIndex:
 		return true
 	}
-	if d.ArtifactType != "" || strings.HasPrefix(d.Annotations[ocispec.AnnotationRefName], "sha256-") {
+	if d.otherThanImage() || strings.HasPrefix(d.Annotations[ocispec.AnnotationRefName], "sha256-") {
 		return false
 	}
 	if isIndex(d.MediaType) {

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ztlaunch/ztlaunch/launch/audit"
+	"github.com/ztlaunch/ztlaunch/launch/rootfs"
+	"github.com/ztlaunch/ztlaunch/verify"
+	"github.com/ztlaunch/ztlaunch/verify/admit"
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/content"
+	"github.com/ztlaunch/ztlaunch/verify/fetch"
+	"github.com/ztlaunch/ztlaunch/verify/policy"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/tree"
+)
+
+// admissionAge bounds how long an admission may be acted on.
+const admissionAge = 15 * time.Minute
+
+// admitted is one artifact that may be launched, and where its bytes are.
+type admitted struct {
+	admission admit.Admission
+	tree      tree.Tree
+	store     *content.Store
+	spool     *rootfs.Spool // of an image
+	folder    string        // of a model
+	local     bool          // no socket was opened
+}
+
+// admit verifies one artifact, records the decision, and admits it. A tag that
+// was admitted before means the digest that was admitted then.
+func (r *runner) admit(ctx context.Context, d dirs, ref artifact.Reference) (admitted, error) {
+	in, err := r.w.inputs(&r.flags.trustFlags, &r.flags.fetchFlags, policy.Run, ref)
+	if err != nil {
+		return admitted{}, r.deny(err, nil)
+	}
+	a := admitted{store: in.Fetch.Store}
+	var report verify.Report
+	var pinned admit.Entry
+	switch ref.Kind() {
+	case artifact.Image, artifact.MCP:
+		if a.spool, err = rootfs.NewSpool(d.spool()); err != nil {
+			return admitted{}, r.deny(err, nil)
+		}
+		r.later(func() { a.spool.Close() })
+		in.Scan = a.spool
+		if pinned, err = readPin(d, ref); err != nil {
+			return admitted{}, r.deny(err, nil)
+		}
+		report, err = verify.Image(ctx, locked(ref, pinned, in.Fetch.Pull), in)
+	case artifact.Model:
+		report, a.folder, err = verify.Model(ctx, ref, in)
+	default:
+		err = &reason.Error{Code: reason.InternalFault, What: "verify " + ref.String(), Expected: "an image, a model or a server"}
+	}
+	if err != nil {
+		return admitted{}, r.deny(err, nil)
+	}
+	a.tree, a.local = report.Tree, report.Local
+	if err := r.decided(ref, report); err != nil {
+		return admitted{}, err
+	}
+	r.outcome.decision(report)
+	if !report.Decision.Allowed() {
+		return admitted{}, denial(report.Decision)
+	}
+	if a.admission, err = admit.Admit(report.Decision, report.Artifact, report.Tree, policy.Run, r.w.now(), admissionAge); err != nil {
+		return admitted{}, r.deny(err, nil)
+	}
+	if ref.Kind() != artifact.Model {
+		err = writePin(d, ref, pinned, a.admission)
+	}
+	if err != nil {
+		return admitted{}, r.deny(err, &a)
+	}
+	return a, nil
+}
+
+// locked is ref at the digest that was admitted before, unless the registry is
+// to be asked again; then the two must agree, which writePin sees to.
+func locked(ref artifact.Reference, pinned admit.Entry, pull fetch.Pull) artifact.Reference {
+	if pinned.Digest == "" || pull == fetch.Always || ref.Scheme() != artifact.Registry || ref.Digest() != "" {
+		return ref
+	}
+	return ref.WithDigest(pinned.Digest)
+}
+
+// pinFile is where the lock of one tag lies.
+func pinFile(d dirs, ref artifact.Reference) string {
+	sum := sha256.Sum256([]byte(ref.Kind().String() + " " + ref.Name() + ":" + ref.Tag()))
+	return filepath.Join(d.locks(), hex.EncodeToString(sum[:]))
+}
+
+// readPin is what a tag was admitted as before; the zero Entry for a first time.
+func readPin(d dirs, ref artifact.Reference) (admit.Entry, error) {
+	if ref.Scheme() != artifact.Registry || ref.Tag() == "" {
+		return admit.Entry{}, nil
+	}
+	file := pinFile(d, ref)
+	raw, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return admit.Entry{}, nil
+	}
+	if err != nil {
+		return admit.Entry{}, &reason.Error{Code: reason.FileUnreadable, What: "read the lock " + file, Err: err}
+	}
+	l, err := admit.ParseLock(raw, file)
+	if err != nil {
+		return admit.Entry{}, err
+	}
+	e, _ := l.Find(ref.Kind(), ref.Name(), ref.Tag())
+	return e, nil
+}
+
+// writePin locks a tag on its first admission, and refuses one that moved.
+func writePin(d dirs, ref artifact.Reference, pinned admit.Entry, a admit.Admission) error {
+	if ref.Scheme() != artifact.Registry || ref.Tag() == "" {
+		return nil
+	}
+	e, err := admit.NewEntry(a)
+	if err != nil {
+		return err
+	}
+	known := admit.Lock{}
+	if pinned.Digest != "" {
+		err := pinned.Resolves(a.Artifact())
+		if err == nil {
+			return nil
+		}
+		if pinned.Digest != e.Digest { // another platform of the same index is news, not a move
+			return err
+		}
+		known = known.With(pinned)
+	}
+	if err := os.MkdirAll(d.locks(), 0o700); err != nil {
+		return &reason.Error{Code: reason.FileUnwritable, What: "make the folder " + d.locks(), Err: err}
+	}
+	return replaceFile(pinFile(d, ref), known.With(e).Encode(), 0o600)
+}
+
+// decided records a decision, allowed or denied, before anybody acts on it.
+func (r *runner) decided(ref artifact.Reference, report verify.Report) error {
+	sum, _ := report.Decision.Policy()
+	rec := audit.Record{Time: r.w.now(), Kind: audit.Decision, Actor: actor(), Verb: "run", Purpose: string(policy.Run),
+		Policy: sum, Trust: report.Decision.Root(), Parts: []audit.Part{{Role: ref.Kind().String(), Name: ref.Name(),
+			Digest: report.Artifact.Digest(), Tree: report.Tree.Digest(), Signers: signers(report), Evidence: envelopes(report)}}}
+	if !report.Decision.Allowed() {
+		rec.Kind = audit.Denial
+		for _, f := range report.Decision.Findings() {
+			if !f.Pass && !f.Skipped {
+				rec.Codes = append(rec.Codes, f.Code)
+				if rec.Rule == "" {
+					rec.Rule = f.Rule
+				}
+			}
+		}
+	}
+	return r.log.Append(rec)
+}
+
+func signers(r verify.Report) []string {
+	var all []string
+	for _, p := range r.Decision.Proved() {
+		all = append(all, p.Signer.String())
+	}
+	return all
+}
+
+func envelopes(r verify.Report) []digest.Digest {
+	var all []digest.Digest
+	for _, c := range r.Claims {
+		all = append(all, c.Envelope())
+	}
+	return all
+}
+
+// denial is the first failed finding of a decision as a refusal.
+func denial(d policy.Decision) error {
+	for _, f := range d.Findings() {
+		if !f.Pass && !f.Skipped {
+			return &reason.Error{Code: f.Code, What: "admit " + d.Artifact().Ref().String() + " by " + f.Rule,
+				Expected: f.Expected, Found: f.Found, Next: f.Next}
+		}
+	}
+	return &reason.Error{Code: reason.InternalFault, What: "admit", Expected: "a finding that explains the denial"}
+}
+
+// deny records why nothing was launched and passes the error on.
+func (r *runner) deny(err error, a *admitted) error {
+	if r.log == nil {
+		return err
+	}
+	rec := r.record(audit.Denial, "", a)
+	if e, ok := reason.Of(err); ok {
+		rec.Codes, rec.Expected, rec.Found = []reason.Code{e.Code}, e.Expected, e.Found
+	}
+	return errors.Join(err, r.log.Append(rec))
+}
+
+// record starts an audit record about an admitted image.
+func (r *runner) record(kind audit.Kind, task string, a *admitted) audit.Record {
+	rec := audit.Record{Time: r.w.now(), Kind: kind, Task: task, Actor: actor(), Verb: "run", Purpose: string(policy.Run)}
+	if a != nil && !a.admission.Zero() {
+		art := a.admission.Artifact()
+		rec.Policy, rec.Trust = a.admission.PolicyDigest(), a.admission.RootDigest()
+		rec.Parts = []audit.Part{{Role: art.Kind().String(), Name: art.Ref().Name(), Digest: art.Digest(),
+			Tree: a.admission.Tree(), Signers: a.admission.Signers()}}
+	}
+	return rec
+}

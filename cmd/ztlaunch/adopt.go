@@ -1,0 +1,251 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ztlaunch/ztlaunch/launch/audit"
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/evidence"
+	"github.com/ztlaunch/ztlaunch/verify/fetch"
+	"github.com/ztlaunch/ztlaunch/verify/policy"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/sign"
+	"github.com/ztlaunch/ztlaunch/verify/trust"
+)
+
+// adoptVerb vouches for one exact digest with the operator's own key: the bytes
+// go into the store, an SBOM is made, both are signed, and the user's policy
+// gets one rule for exactly that name, digest and key.
+func adoptVerb(ctx context.Context, w world, args []string) int {
+	fs := newFlags("adopt", true)
+	var from fetchFlags
+	as := fs.String("as", "", "the name that you will run it by")
+	why := fs.String("reason", "", "why, for the record")
+	expires := fs.String("expires", "", "stop believing it after, for example, 30d")
+	from.declare(fs)
+	if err := w.parse(fs, "SRC --as NAME [--reason TEXT] [--expires 30d]", args); err != nil {
+		return w.parsed("adopt", err)
+	}
+	if fs.NArg() != 1 || *as == "" {
+		return w.fail("adopt", wrong("read the command", "ztlaunch adopt SRC --as NAME", "ztlaunch adopt "+strings.Join(fs.Args(), " ")+" --as agent"))
+	}
+	a := adoption{w: w, why: *why}
+	if err := a.run(ctx, fs.Arg(0), *as, *expires, &from); err != nil {
+		return w.fail("adopt", err)
+	}
+	return 0
+}
+
+// adoption is one adopt under way.
+type adoption struct {
+	w   world
+	why string
+}
+
+func (a adoption) run(ctx context.Context, src, as, expires string, from *fetchFlags) error {
+	d := a.w.dirs()
+	source, err := artifact.Parse(src)
+	if err != nil {
+		return err
+	}
+	name, err := artifact.Parse(as)
+	if err != nil {
+		return err
+	}
+	if source.Kind() != artifact.Image || name.Scheme() != artifact.Registry {
+		return wrong("adopt "+src, "an image, and an image name after --as", "ztlaunch adopt oci-layout:DIR --as agent:1")
+	}
+	var until time.Time
+	if expires != "" {
+		span, err := days(expires)
+		if err != nil {
+			return err
+		}
+		until = a.w.now().Add(span).UTC().Truncate(time.Second)
+	}
+	log, err := audit.Open(d.audit(), d.trust(), a.w.now())
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	o, err := from.options(a.w)
+	if err != nil {
+		return err
+	}
+	found, err := fetch.Resolve(ctx, source, o)
+	if err != nil {
+		return err
+	}
+	key, public, err := ownKey(d)
+	if err != nil {
+		return err
+	}
+	evidence, err := a.vouch(ctx, source, found, key, name, o)
+	if err != nil {
+		return err
+	}
+	text, err := a.policy(d, policy.Adoption{Kind: artifact.Image, Name: name.Name(), Digest: found.Root.Digest,
+		Key: public, SBOM: true, Reason: a.why, Until: until})
+	if err != nil {
+		return err
+	}
+	if err := fetch.Keep(o, name, found, evidence...); err != nil {
+		return err
+	}
+	// The record comes before the rule: nothing is believed that was not written down.
+	if err := log.Append(audit.Record{Time: a.w.now(), Kind: audit.Adopt, Actor: actor(), Verb: "adopt", Note: a.why,
+		Parts: []audit.Part{{Role: "image", Name: name.Name(), Digest: found.Root.Digest, Signers: []string{public.ID()},
+			Evidence: []digest.Digest{evidence[0].Digest, evidence[1].Digest}}}}); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(d.Config, 0o700); err != nil {
+		return &reason.Error{Code: reason.FileUnwritable, What: "make the folder " + d.Config, Err: err}
+	}
+	if err := replaceFile(d.policy(), text, 0o600); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.w.out, "adopted  %s\ndigest   %s\nkey      %s (%s)\npolicy   %s\nnext     ztlaunch run %s\n",
+		name, found.Root.Digest, public.ID(), d.adoptKey(), d.policy(), as)
+	return outputError(err)
+}
+
+// vouch signs the image, and an SBOM made from its bytes.
+func (a adoption) vouch(ctx context.Context, source artifact.Reference, found fetch.Result, key sign.Key, name artifact.Reference, o fetch.Options) ([]fetch.Attachment, error) {
+	signature, err := sign.Image(key, found.Root.Digest, name.Name())
+	if err != nil {
+		return nil, err
+	}
+	bill, err := makeSBOM(ctx, source, found, o)
+	if err != nil {
+		return nil, err
+	}
+	statement, err := sign.Statement(evidence.PredicateSPDX, bill, name.Name(), found.Manifest.Digest)
+	if err != nil {
+		return nil, err
+	}
+	billed, err := sign.Sign(key, statement)
+	if err != nil {
+		return nil, err
+	}
+	var all []fetch.Attachment
+	for _, raw := range [][]byte{signature, billed} {
+		if _, err := evidence.Parse(raw); err != nil {
+			return nil, err
+		}
+		all = append(all, fetch.Attachment{Where: fetch.Stored, From: "adopt", Subject: found.Root.Digest,
+			Digest: digest.FromBytes(raw), MediaType: evidence.MediaType, ArtifactType: evidence.MediaType, Raw: raw})
+	}
+	return all, nil
+}
+
+// policy is the user's policy with the rule added.
+func (a adoption) policy(d dirs, rule policy.Adoption) ([]byte, error) {
+	existing, err := os.ReadFile(d.policy())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, &reason.Error{Code: reason.FileUnreadable, What: "read " + d.policy(), Err: err}
+	}
+	return policy.Adopt(existing, d.policy(), func(name string) ([]byte, error) { return readCapped(name, trust.MaxKeySize) }, rule)
+}
+
+// ownKey is the operator's own key, made on first use. It has no passphrase:
+// who can read the file is who may adopt.
+func ownKey(d dirs) (sign.Key, trust.Key, error) {
+	raw, err := os.ReadFile(d.adoptKey())
+	if errors.Is(err, fs.ErrNotExist) {
+		pair, err := sign.Generate(nil)
+		if err != nil {
+			return sign.Key{}, trust.Key{}, err
+		}
+		if err := os.MkdirAll(d.Config, 0o700); err != nil {
+			return sign.Key{}, trust.Key{}, &reason.Error{Code: reason.FileUnwritable, What: "make the folder " + d.Config, Err: err}
+		}
+		if err := writeNew(d.adoptKey(), pair.Private, 0o600); err != nil {
+			return sign.Key{}, trust.Key{}, err
+		}
+		raw = pair.Private
+	} else if err != nil {
+		return sign.Key{}, trust.Key{}, &reason.Error{Code: reason.FileUnreadable, What: "read " + d.adoptKey(), Err: err}
+	}
+	key, err := sign.Load(raw, nil)
+	if err != nil {
+		return sign.Key{}, trust.Key{}, err
+	}
+	public, err := trust.ParseKey(key.Public())
+	return key, public, err
+}
+
+// makeSBOM hands the image over to ztlaunch-sbom, as a layout of its own.
+func makeSBOM(ctx context.Context, source artifact.Reference, found fetch.Result, o fetch.Options) ([]byte, error) {
+	tool, err := besides("ztlaunch-sbom")
+	if err != nil {
+		return nil, err
+	}
+	scratch, err := os.MkdirTemp("", "ztlaunch-adopt-*")
+	if err != nil {
+		return nil, &reason.Error{Code: reason.FileUnwritable, What: "make a temporary folder", Err: err}
+	}
+	defer os.RemoveAll(scratch)
+	layout := filepath.Join(scratch, "layout")
+	to, err := artifact.Parse("oci-layout:" + layout)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := fetch.Copy(ctx, source, to, o); err != nil {
+		return nil, err
+	}
+	var out, problems bytes.Buffer
+	c := exec.CommandContext(ctx, tool, "--format", "spdx-json", "oci-layout:"+layout+"@"+found.Manifest.Digest.String())
+	c.Env, c.Stdout, c.Stderr = []string{}, &out, &problems
+	if err := c.Run(); err != nil {
+		return nil, &reason.Error{Code: reason.SBOMToolFailed, What: "make the SBOM", Expected: "a document from " + tool,
+			Found: strings.TrimSpace(problems.String()), Err: err}
+	}
+	return out.Bytes(), nil
+}
+
+// besides finds a program that is installed with this one.
+func besides(name string) (string, error) {
+	exe, err := os.Executable()
+	if err == nil {
+		exe, err = filepath.EvalSymlinks(exe)
+	}
+	if err != nil {
+		return "", &reason.Error{Code: reason.InternalFault, What: "find this program", Err: err}
+	}
+	dir := filepath.Dir(exe)
+	for _, at := range []string{filepath.Join(dir, name), filepath.Join(dir, "..", "libexec", "ztlaunch", name)} {
+		if st, err := os.Stat(at); err == nil && st.Mode().IsRegular() {
+			return at, nil
+		}
+	}
+	return "", &reason.Error{Code: reason.SBOMToolAbsent, What: "find " + name, Expected: name + " beside " + exe,
+		Found: "nothing", Next: "install ztlaunch with make install"}
+}
+
+// days reads 30d, 12h and the like.
+func days(s string) (time.Duration, error) {
+	if n, ok := strings.CutSuffix(s, "d"); ok {
+		if d, err := strconv.Atoi(n); err == nil && d > 0 && d <= 3650 {
+			return time.Duration(d) * 24 * time.Hour, nil
+		}
+	}
+	if d, err := time.ParseDuration(s); err == nil && d > 0 {
+		return d, nil
+	}
+	return 0, wrong("read --expires "+s, "a time span such as 30d or 12h", "--expires 30d")
+}
+
+// actor says who runs ztlaunch.
+func actor() string { return "uid " + strconv.Itoa(os.Getuid()) }

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/ztlaunch/ztlaunch/launch/audit"
+)
+
+// auditVerb shows and verifies the log.
+func auditVerb(_ context.Context, w world, args []string) int {
+	fs := newFlags("audit", true)
+	asJSON := fs.Bool("json", false, "print JSON")
+	if err := w.parse(fs, "show | verify [--json]", args); err != nil {
+		return w.parsed("audit", err)
+	}
+	d := w.dirs()
+	switch strings.Join(fs.Args(), " ") {
+	case "show":
+		return w.showAudit(d, *asJSON)
+	case "verify":
+		return w.verifyAudit(d, *asJSON)
+	}
+	return w.fail("audit", wrong("read the command", "ztlaunch audit show, or ztlaunch audit verify", ""))
+}
+
+func (w world) showAudit(d dirs, asJSON bool) int {
+	for e, err := range audit.Read(d.audit()) {
+		if err != nil {
+			return w.fail("audit", err)
+		}
+		if asJSON {
+			_, err = fmt.Fprintf(w.out, "{\"seq\":%d,\"time\":%q,\"kind\":%q,\"body\":%s}\n", e.Seq,
+				e.Record.Time.UTC().Format("2006-01-02T15:04:05.000Z"), e.Record.Kind, e.Raw)
+		} else {
+			_, err = fmt.Fprintf(w.out, "%6d %s %-9s %s\n", e.Seq, e.Record.Time.UTC().Format("2006-01-02 15:04:05"), e.Record.Kind, summary(e.Record))
+		}
+		if err := outputError(err); err != nil {
+			return w.fail("audit", err)
+		}
+	}
+	return 0
+}
+
+// summary is one record in one line.
+func summary(r audit.Record) string {
+	var words []string
+	if r.Task != "" {
+		words = append(words, r.Task[:min(12, len(r.Task))])
+	}
+	for _, p := range r.Parts {
+		words = append(words, p.Role+" "+p.Name+"@"+string(p.Digest))
+	}
+	for _, c := range r.Codes {
+		words = append(words, string(c))
+	}
+	if r.Cause != "" {
+		words = append(words, r.Cause)
+	}
+	if r.Kind == audit.Exit {
+		words = append(words, fmt.Sprintf("status %d", r.Status))
+	}
+	return clean(strings.Join(words, "  "))
+}
+
+func (w world) verifyAudit(d dirs, asJSON bool) int {
+	r, err := audit.Verify(d.audit(), d.trust())
+	if err != nil {
+		if asJSON {
+			writeJSON(w.out, asFailure(err, status(err)))
+		}
+		return w.fail("audit", err)
+	}
+	exit := 0
+	var problems []failure
+	for _, p := range r.Problems {
+		exit = max(exit, p.Code.Class().Exit())
+		problems = append(problems, asFailure(p, p.Code.Class().Exit()))
+	}
+	if exit == 0 && !r.OK() {
+		exit = 1
+	}
+	if asJSON {
+		err = writeJSON(w.out, struct {
+			Schema   string    `json:"schema"`
+			Exit     int       `json:"exit"`
+			Records  int       `json:"records"`
+			Intact   bool      `json:"intact"`
+			Complete bool      `json:"complete"`
+			Last     string    `json:"last,omitempty"`
+			Head     any       `json:"head"`
+			Problems []failure `json:"problems,omitempty"`
+		}{"ztlaunch.audit/v1", exit, r.Records, r.Intact, r.Complete, r.Last, r.Head, problems})
+	} else {
+		for _, p := range r.Problems {
+			refusal(w.err, "audit", p)
+		}
+		_, err = fmt.Fprintf(w.out, "%d records, intact %t, complete %t\n", r.Records, r.Intact, r.Complete)
+	}
+	if err := outputError(err); err != nil {
+		return w.fail("audit", err)
+	}
+	return exit
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/fetch"
+)
+
+// copyVerb copies an image with its evidence between registries and layouts,
+// byte for byte. It believes and decides nothing.
+func copyVerb(ctx context.Context, w world, args []string) int {
+	fs := newFlags("copy", true)
+	var from fetchFlags
+	from.declare(fs)
+	if err := w.parse(fs, "[flags] SRC DST", args); err != nil {
+		return w.parsed("copy", err)
+	}
+	if fs.NArg() != 2 {
+		return w.fail("copy", wrong("read the command", "a source and a target", ""))
+	}
+	src, err := artifact.Parse(fs.Arg(0))
+	if err != nil {
+		return w.fail("copy", err)
+	}
+	dst, err := artifact.Parse(fs.Arg(1))
+	if err != nil {
+		return w.fail("copy", err)
+	}
+	o, err := from.options(w)
+	if err != nil {
+		return w.fail("copy", err)
+	}
+	d, err := fetch.Copy(ctx, src, dst, o)
+	if err != nil {
+		return w.fail("copy", err)
+	}
+	if _, err := fmt.Fprintln(w.out, d.Digest); err != nil {
+		return w.fail("copy", outputError(err))
+	}
+	return 0
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// newFlags starts a verb's flags. Those of run end at the first word that is no
+// flag, as docker's do.
+func newFlags(verb string, interspersed bool) *pflag.FlagSet {
+	fs := pflag.NewFlagSet(verb, pflag.ContinueOnError)
+	fs.SetInterspersed(interspersed)
+	fs.SortFlags = false
+	fs.SetOutput(nil)
+	fs.Usage = func() {}
+	return fs
+}
+
+// errHelp says that the verb's help was asked for and printed.
+var errHelp = pflag.ErrHelp
+
+// parse reads a verb's flags. An unknown flag names the nearest known one.
+func (w world) parse(fs *pflag.FlagSet, usage string, args []string) error {
+	err := fs.Parse(args)
+	var unknown *pflag.NotExistError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, pflag.ErrHelp):
+		fmt.Fprintf(w.out, "usage: ztlaunch %s %s\n\n%s", fs.Name(), usage, fs.FlagUsages())
+		return errHelp
+	case errors.As(err, &unknown):
+		var known []string
+		fs.VisitAll(func(f *pflag.Flag) { known = append(known, "--"+f.Name) })
+		asked := "-" + unknown.GetSpecifiedName()
+		if len(unknown.GetSpecifiedName()) > 1 {
+			asked = "-" + asked
+		}
+		next := "ztlaunch " + fs.Name() + " --help"
+		if near := meant(asked, known); near != "" {
+			next = strings.TrimSuffix(strings.TrimPrefix(near, "; did you mean \""), "\"?")
+		}
+		return &reason.Error{Code: reason.FlagUnknown, What: "read the flag " + asked,
+			Expected: "a flag of ztlaunch " + fs.Name(), Found: "no such flag", Next: next}
+	}
+	return &reason.Error{Code: reason.UsageWrong, What: "read the flags", Expected: "usage: ztlaunch " + fs.Name() + " " + usage,
+		Found: err.Error(), Next: "ztlaunch " + fs.Name() + " --help"}
+}
+
+// environment reads -e and --env-file as docker does: a bare NAME is taken from
+// the caller's environment, and stays absent where the caller has none.
+func (w world) environment(files, flags []string) ([]string, error) {
+	var env []string
+	add := func(word, where string) error {
+		name, _, set := strings.Cut(word, "=")
+		if name == "" || strings.ContainsAny(name, " \t") || strings.ContainsRune(word, 0) {
+			return wrong("read "+where, "NAME or NAME=VALUE, found "+strconv.Quote(word), "")
+		}
+		if !set {
+			v, ok := w.env(name)
+			if !ok {
+				return nil
+			}
+			word = name + "=" + v
+		}
+		env = append(env, word)
+		return nil
+	}
+	for _, file := range files {
+		raw, err := readCapped(file, 1<<20)
+		if err != nil {
+			return nil, err
+		}
+		for i, line := range strings.Split(strings.TrimPrefix(string(raw), "\ufeff"), "\n") {
+			line = strings.TrimSuffix(line, "\r")
+			line = strings.TrimLeft(line, " \t")
+			if line == "" || line[0] == '#' {
+				continue
+			}
+			if err := add(line, fmt.Sprintf("%s line %d", file, i+1)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, word := range flags {
+		if err := add(word, "-e "+word); err != nil {
+			return nil, err
+		}
+	}
+	return env, nil
+}
+
+// readCapped reads a small file that the operator named.
+func readCapped(file string, limit int64) ([]byte, error) {
+	unreadable := func(found string, err error) error {
+		return &reason.Error{Code: reason.FileUnreadable, What: "read " + file,
+			Expected: fmt.Sprintf("a readable file of at most %d bytes", limit), Found: found, Err: err}
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, unreadable("", err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
+	switch {
+	case err != nil:
+		return nil, unreadable("", err)
+	case int64(len(raw)) > limit:
+		return nil, unreadable("more", nil)
+	}
+	return raw, nil
+}
+
+// byteSize reads docker's sizes: a number with an optional b, k, m, g or t, each
+// 1024 of the one before, and optional "ib" or "b" after it.
+func byteSize(s string) (int64, error) {
+	digits := strings.TrimRight(strings.ToLower(s), "ib")
+	unit := int64(1)
+	if i := slices.Index([]string{"k", "m", "g", "t"}, digits[max(0, len(digits)-1):]); i >= 0 {
+		unit = 1 << (10 * (i + 1))
+		digits = digits[:len(digits)-1]
+	}
+	n, err := strconv.ParseFloat(digits, 64)
+	if err != nil || n < 0 || n*float64(unit) > 1<<60 {
+		return 0, wrong("read the size "+strconv.Quote(s), "a number with b, k, m, g or t, for example 512m", "")
+	}
+	return int64(n * float64(unit)), nil
+}

@@ -1,0 +1,112 @@
+// Command ztlaunch decides whether an AI agent's parts may run, runs exactly the
+// bytes it decided on in a box cut to one task, and keeps checking those bytes
+// while they run.
+//
+// This file only dispatches. Each verb has a file of its own; run.go is the one
+// place where verification and launch meet; ui.go holds every sentence.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ztlaunch/ztlaunch/launch/keeper"
+)
+
+func main() {
+	if os.Args[0] == keeper.Name {
+		os.Exit(keeper.Main(os.Args[1:]))
+	}
+	os.Exit(dispatch(process(), os.Args[1:]))
+}
+
+// world is everything outside the program that a verb may look at.
+type world struct {
+	in       *os.File
+	out, err io.Writer
+	env      func(string) (string, bool)
+	now      func() time.Time
+	root     string // --root: where state and run folders lie; "" = the host's
+}
+
+func process() world {
+	return world{os.Stdin, os.Stdout, os.Stderr, os.LookupEnv, time.Now, ""}
+}
+
+// verb is one word of the command line.
+type verb struct {
+	name  string
+	usage string // what follows the name
+	about string
+	run   func(ctx context.Context, w world, args []string) int
+}
+
+func verbs() []verb {
+	return []verb{
+		{"run", "[flags] REF [CMD...]", "verify, admit, launch", runVerb},
+		{"tree", "[flags] REF", "what is attached to REF, trusting nothing", treeVerb},
+		{"sign", "--key FILE REF", "sign an image", signVerb},
+		{"attest", "--key FILE --type T --predicate FILE REF", "sign a statement about an image", attestVerb},
+		{"key", "generate", "make a key pair in cosign's format", keyVerb},
+		{"policy", "init REF | check FILE", "write or check a policy", policyVerb},
+		{"adopt", "SRC --as NAME", "vouch for one exact digest with your own key", adoptVerb},
+		{"copy", "SRC DST", "copy an image with its evidence", copyVerb},
+		{"store", "ls | prune", "look after the store and the kept seals", storeVerb},
+		{"audit", "show | verify", "the tamper-evident log", auditVerb},
+		{"version", "", "which ztlaunch this is", versionVerb},
+	}
+}
+
+// dispatch runs one verb and returns the exit status. A panic is status 5, or
+// 125 for run: never success.
+func dispatch(w world, args []string) (status int) {
+	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
+		switch flag, value, joined := strings.Cut(args[0], "="); {
+		case flag == "--root" && joined:
+			w.root, args = value, args[1:]
+		case flag == "--root" && len(args) > 1:
+			w.root, args = args[1], args[2:]
+		case flag == "-h" || flag == "--help":
+			help(w.out)
+			return 0
+		case flag == "--version":
+			args = []string{"version"}
+		default:
+			fmt.Fprintf(w.err, "ztlaunch: unknown flag %s; see ztlaunch help\n", flag)
+			return 2
+		}
+	}
+	if len(args) == 0 {
+		help(w.err)
+		return 2
+	}
+	if args[0] == "help" {
+		help(w.out)
+		return 0
+	}
+	all := verbs()
+	i := slices.IndexFunc(all, func(v verb) bool { return v.name == args[0] })
+	if i < 0 {
+		names := make([]string, len(all))
+		for i, v := range all {
+			names[i] = v.name
+		}
+		fmt.Fprintf(w.err, "ztlaunch: unknown verb %q%s; see ztlaunch help\n", args[0], meant(args[0], names))
+		return 2
+	}
+	defer func() {
+		if fault := recover(); fault != nil {
+			fmt.Fprintf(w.err, "ztlaunch %s: internal: %v\n%s", all[i].name, fault, stack())
+			status = 5
+			if all[i].name == "run" {
+				status = 125
+			}
+		}
+	}()
+	return all[i].run(context.Background(), w, args[1:])
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ztlaunch/ztlaunch/launch"
+	"github.com/ztlaunch/ztlaunch/launch/plan"
+	"github.com/ztlaunch/ztlaunch/verify"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// outcome is what --result writes: how a run went, for machines. It agrees with
+// the exit status.
+type outcome struct {
+	Schema    string      `json:"schema"`
+	Exit      int         `json:"exit"`
+	Task      string      `json:"task,omitempty"`
+	Started   string      `json:"started,omitempty"`
+	Ended     string      `json:"ended,omitempty"`
+	Cause     reason.Code `json:"cause,omitempty"` // why it was ended, when it did not end by itself
+	Tier      string      `json:"integrity,omitempty"`
+	Parts     []part      `json:"parts,omitempty"`
+	Drift     []drift     `json:"drift,omitempty"`
+	Failure   *failure    `json:"failure,omitempty"`
+	Resources *resources  `json:"limits,omitempty"`
+}
+
+// part is one artifact of the run.
+type part struct {
+	Kind    string        `json:"kind"`
+	Name    string        `json:"name"`
+	Digest  digest.Digest `json:"digest"`
+	Tree    digest.Digest `json:"tree"`
+	Policy  digest.Digest `json:"policy"`
+	Allowed bool          `json:"allowed"`
+	Adopted bool          `json:"adopted,omitempty"`
+	Signers []string      `json:"signers,omitempty"`
+	Local   bool          `json:"local"` // no socket was opened
+}
+
+type drift struct {
+	Path     string      `json:"path"`
+	Code     reason.Code `json:"code"`
+	Expected string      `json:"expected"`
+	Found    string      `json:"found"`
+}
+
+type resources struct {
+	Memory int64   `json:"memoryBytes"`
+	CPUs   float64 `json:"cpus"`
+	Pids   int64   `json:"pids"`
+	Time   string  `json:"time,omitempty"`
+}
+
+func (o *outcome) decision(r verify.Report) {
+	sum, _ := r.Decision.Policy()
+	adopted, _ := r.Decision.Adopted()
+	o.Parts = append(o.Parts, part{Kind: r.Artifact.Kind().String(), Name: r.Artifact.Ref().Name(), Digest: r.Artifact.Digest(),
+		Tree: r.Tree.Digest(), Policy: sum, Allowed: r.Decision.Allowed(), Adopted: adopted, Signers: signers(r), Local: r.Local})
+}
+
+func (o *outcome) start(p plan.Plan, parts launch.Parts) {
+	l := p.Limits()
+	o.Task, o.Tier = p.ID(), string(parts.Root.Form())
+	o.Resources = &resources{Memory: l.Memory, CPUs: l.CPUs, Pids: l.Pids}
+	if l.Time > 0 {
+		o.Resources.Time = l.Time.String()
+	}
+}
+
+func (o *outcome) end(r launch.Result) {
+	o.Started, o.Ended = r.Started.UTC().Format(time.RFC3339Nano), r.Ended.UTC().Format(time.RFC3339Nano)
+	o.Cause = r.Cause
+	for _, d := range r.Drift {
+		o.Drift = append(o.Drift, drift{d.Path, d.Code, d.Expected, d.Found})
+	}
+}
+
+// fill adds how the command ended.
+func (o *outcome) fill(exit int, err error) {
+	o.Exit = exit
+	if err != nil {
+		f := asFailure(err, exit)
+		o.Failure = &f
+	}
+}
+
+// result is where --result goes; nil is nowhere.
+type result struct {
+	file *os.File
+	name string // renamed to, when whole; "" for a descriptor
+}
+
+// openResult opens the target before anything is done, so that a wrong one stops
+// the run.
+func openResult(to string) (*result, error) {
+	if to == "" {
+		return nil, nil
+	}
+	if n, ok := strings.CutPrefix(to, "fd:"); ok {
+		fd, err := strconv.Atoi(n)
+		if err != nil || fd < 1 {
+			return nil, wrong("read --result "+to, "FILE or fd:N", "--result result.json")
+		}
+		f := os.NewFile(uintptr(fd), to)
+		if _, err := f.Stat(); err != nil {
+			return nil, &reason.Error{Code: reason.FileUnwritable, What: "open --result " + to, Expected: "an open descriptor", Err: err}
+		}
+		return &result{file: f}, nil
+	}
+	f, err := os.OpenFile(to+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return nil, &reason.Error{Code: reason.FileUnwritable, What: "open --result " + to, Expected: "a file in a writable folder", Err: err}
+	}
+	return &result{file: f, name: to}, nil
+}
+
+func (r *result) write(o outcome) error {
+	if r == nil {
+		return nil
+	}
+	err := writeJSON(r.file, o)
+	if cerr := r.file.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil && r.name != "" {
+		err = os.Rename(r.name+".new", r.name)
+	}
+	if err != nil {
+		return &reason.Error{Code: reason.OutputClosed, What: "write --result", Err: err}
+	}
+	return nil
+}

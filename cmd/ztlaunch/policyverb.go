@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/ztlaunch/ztlaunch/verify"
+	"github.com/ztlaunch/ztlaunch/verify/policy"
+	"github.com/ztlaunch/ztlaunch/verify/trust"
+)
+
+// policyVerb writes and checks policy files.
+func policyVerb(ctx context.Context, w world, args []string) int {
+	if len(args) > 0 {
+		switch args[0] {
+		case "init":
+			return policyInit(ctx, w, args[1:])
+		case "check":
+			return policyCheck(w, args[1:])
+		}
+	}
+	return w.fail("policy", wrong("read the command", "ztlaunch policy init REF, or ztlaunch policy check FILE", ""))
+}
+
+// policyInit proves who signed an image and writes the policy that says so.
+func policyInit(ctx context.Context, w world, args []string) int {
+	fs := newFlags("policy init", true)
+	var from fetchFlags
+	var t trustFlags
+	key := fs.String("key", "", "prove the signature with this public key (default: keyless, by the trusted root)")
+	fs.StringVar(&t.root, "trusted-root", "", "trusted_root.json (default: the embedded public-good root)")
+	choice := fs.Int("identity", 0, "which signer, where there are several")
+	as := fs.String("name", "", "the name that the policy's rule matches")
+	from.declare(fs)
+	if err := w.parse(fs, "[flags] REF", args); err != nil {
+		return w.parsed("policy", err)
+	}
+	if fs.NArg() != 1 {
+		return w.fail("policy", wrong("read the command", "one reference", ""))
+	}
+	ref, err := parseRef(fs.Arg(0), *as)
+	if err != nil {
+		return w.fail("policy", err)
+	}
+	var keys []trust.Key
+	root := trust.Root{}
+	if *key != "" {
+		k, err := readKey(*key)
+		if err != nil {
+			return w.fail("policy", err)
+		}
+		keys = append(keys, k)
+	} else if root, err = t.trustRoot(); err != nil {
+		return w.fail("policy", err)
+	}
+	o, err := from.options(w)
+	if err != nil {
+		return w.fail("policy", err)
+	}
+	input, err := verify.Gather(ctx, ref, verify.Inputs{Fetch: o, Root: root.With(keys...), Now: w.now(), Purpose: policy.Run})
+	if err != nil {
+		return w.fail("policy", err)
+	}
+	text, err := policy.Init(input, keys, *choice)
+	if err != nil {
+		return w.fail("policy", err)
+	}
+	for _, s := range policy.Signers(input) {
+		fmt.Fprintf(w.err, "signed by %s\n", clean(s.String()))
+	}
+	if _, err := w.out.Write(text); err != nil {
+		return w.fail("policy", outputError(err))
+	}
+	return 0
+}
+
+// policyCheck reads policy files as every other verb would.
+func policyCheck(w world, args []string) int {
+	fs := newFlags("policy check", true)
+	if err := w.parse(fs, "FILE...", args); err != nil {
+		return w.parsed("policy", err)
+	}
+	if fs.NArg() == 0 {
+		return w.fail("policy", wrong("read the command", "a policy file", ""))
+	}
+	for _, file := range fs.Args() {
+		p, err := readPolicy(file)
+		if err != nil {
+			return w.fail("policy", err)
+		}
+		var names []string
+		for _, id := range p.Identities() {
+			names = append(names, id.Name())
+		}
+		if _, err := fmt.Fprintf(w.out, "%s: good, %s, identities %s\n", file, p.Digest(), strings.Join(names, ", ")); err != nil {
+			return w.fail("policy", outputError(err))
+		}
+	}
+	return 0
+}

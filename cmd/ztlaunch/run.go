@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/ztlaunch/ztlaunch/launch"
+	"github.com/ztlaunch/ztlaunch/launch/audit"
+	"github.com/ztlaunch/ztlaunch/launch/keeper"
+	"github.com/ztlaunch/ztlaunch/launch/plan"
+	"github.com/ztlaunch/ztlaunch/launch/runc"
+	"github.com/ztlaunch/ztlaunch/profiles"
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// runVerb verifies, admits and launches. This file is the only place where
+// verification and launch meet.
+func runVerb(ctx context.Context, w world, args []string) int {
+	var f runFlags
+	fs := f.flags()
+	if err := w.parse(fs, "[flags] REF [CMD...]", args); err != nil {
+		if err == errHelp {
+			return 0
+		}
+		refusal(w.err, "run", err)
+		return 125
+	}
+	out, err := openResult(f.result)
+	if err != nil {
+		refusal(w.err, "run", err)
+		return 125
+	}
+	r := runner{w: w, flags: &f, outcome: outcome{Schema: "ztlaunch.result/v1"}}
+	status, err := r.run(ctx, fs.Args())
+	if err != nil {
+		refusal(w.err, "run", err)
+		status = runStatus(err)
+	}
+	r.outcome.fill(status, err)
+	if err := out.write(r.outcome); err != nil {
+		refusal(w.err, "run", err)
+		if status == 0 {
+			status = 125
+		}
+	}
+	return status
+}
+
+// runner is one run under way.
+type runner struct {
+	w       world
+	flags   *runFlags
+	log     *audit.Log
+	outcome outcome
+	closing []func()
+}
+
+func (r *runner) later(f func()) { r.closing = append(r.closing, f) }
+
+// run goes from the command line to the end of the task. Nothing is started
+// unless its record was written first.
+func (r *runner) run(ctx context.Context, args []string) (status int, err error) {
+	defer func() {
+		for i := len(r.closing) - 1; i >= 0; i-- {
+			r.closing[i]()
+		}
+	}()
+	if err := r.flags.refuse(); err != nil {
+		return 125, r.deny(err, nil)
+	}
+	task, ref, command, err := r.read(args)
+	if err != nil {
+		return 125, err
+	}
+	if r.log, err = audit.Open(r.w.dirs().audit(), r.w.dirs().trust(), r.w.now()); err != nil {
+		return 125, err
+	}
+	r.later(func() { r.log.Close() })
+	d := r.w.dirs()
+	runtime, err := r.runtime(d)
+	if err != nil {
+		return 125, r.deny(err, nil)
+	}
+	k, err := keeper.Start(d.Run)
+	if err != nil {
+		return 125, r.deny(err, nil)
+	}
+	r.later(func() { k.Close() })
+
+	a, err := r.admit(ctx, d, ref)
+	if err != nil {
+		return 125, err
+	}
+	id := newID()
+	ask, err := r.flags.ask(r.w, id, command)
+	if err == nil && task != nil {
+		ask, err = task.merge(ask)
+	}
+	if err != nil {
+		return 125, r.deny(err, nil)
+	}
+	models, err := r.models(ctx, d, task, &ask)
+	if err != nil {
+		return 125, err
+	}
+	stdio, err := r.stdio()
+	if err != nil {
+		return 125, r.deny(err, nil)
+	}
+	signals, stop := launch.Signals()
+	defer stop()
+	b := box{runner: r, dirs: d, runtime: runtime, keeper: k, models: models, stdio: stdio, signals: signals}
+	return b.launch(ctx, a, ask)
+}
+
+// read takes REF and the command from the words, or the task file.
+func (r *runner) read(args []string) (*taskFile, artifact.Reference, []string, error) {
+	var task *taskFile
+	if r.flags.task != "" {
+		if len(args) > 0 {
+			return nil, artifact.Reference{}, nil, wrong("read the command", "either REF or --task FILE", "drop "+args[0])
+		}
+		t, err := readTask(r.flags.task)
+		if err != nil {
+			return nil, artifact.Reference{}, nil, err
+		}
+		task, args = &t, []string{t.image}
+	}
+	if len(args) == 0 {
+		return nil, artifact.Reference{}, nil, wrong("read the command", "a reference to run", "ztlaunch run REF [CMD...]")
+	}
+	ref, err := parseRef(args[0], r.flags.as)
+	if err != nil {
+		return nil, artifact.Reference{}, nil, err
+	}
+	if ref.Kind() != artifact.Image {
+		return nil, artifact.Reference{}, nil, wrong("run "+args[0], "an image", "--model NAME=DIR lends a model to an image")
+	}
+	return task, ref, args[1:], nil
+}
+
+// runtime proves the pinned runtime.
+func (r *runner) runtime(d dirs) (runc.Runtime, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return runc.Runtime{}, &reason.Error{Code: reason.InternalFault, What: "find this program", Err: err}
+	}
+	rt, err := runc.Find(d.runtime(), runc.Pin(), runc.Candidates(exe)...)
+	if err == nil {
+		r.later(func() { rt.Close() })
+	}
+	return rt, err
+}
+
+// models verifies each model that the flags and the task file name, and seals
+// it.
+func (r *runner) models(ctx context.Context, d dirs, task *taskFile, ask *plan.Task) (map[string]admitted, error) {
+	asked := map[string]artifact.Reference{}
+	add := func(name, dir, policyName string) error {
+		ref, err := parseRef("model:"+dir, policyName)
+		if _, twice := asked[name]; twice && err == nil {
+			err = wrong("read the models", "each name once, found "+name+" twice", "rename one")
+		}
+		asked[name] = ref
+		return err
+	}
+	for _, v := range r.flags.models {
+		name, dir, err := modelFlag(v)
+		if err == nil {
+			err = add(name, slashed(dir), "")
+		}
+		if err != nil {
+			return nil, r.deny(err, nil)
+		}
+	}
+	if task != nil {
+		for name, dir := range task.models {
+			at := dir
+			if !filepath.IsAbs(at) {
+				at = filepath.Join(task.folder, at)
+			}
+			if err := add(name, slashed(at), strings.Trim(filepath.ToSlash(filepath.Clean(dir)), "/")); err != nil {
+				return nil, r.deny(err, nil)
+			}
+		}
+	}
+	all := map[string]admitted{}
+	for name, ref := range asked {
+		a, err := r.admit(ctx, d, ref)
+		if err != nil {
+			return nil, err
+		}
+		all[name] = a
+		ask.Models = append(ask.Models, plan.Model{Name: name, Target: "/models/" + name})
+	}
+	return all, nil
+}
+
+// slashed makes a relative folder look like a path, so that a scheme counts.
+func slashed(dir string) string {
+	if filepath.IsAbs(dir) || strings.HasPrefix(dir, "./") || strings.HasPrefix(dir, "../") {
+		return dir
+	}
+	return "./" + dir
+}
+
+// stdio is the caller's side of the task's streams.
+func (r *runner) stdio() (launch.Stdio, error) {
+	s := launch.Stdio{Out: os.Stdout, Err: os.Stderr}
+	if r.flags.interactive {
+		s.In = r.w.in
+	}
+	if r.flags.terminal && s.In != nil && !term.IsTerminal(int(s.In.Fd())) {
+		return s, wrong("give the task a terminal", "a terminal on standard input with -i -t", "drop -t")
+	}
+	return s, nil
+}
+
+// newID is a task's id.
+func newID() string {
+	b := make([]byte, 32)
+	rand.Read(b)
+	return hex.EncodeToString(b)
+}
+
+// seccomp is the profile of every task.
+func seccomp() profiles.Profile { return profiles.Default() }

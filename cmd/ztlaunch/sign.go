@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/evidence"
+	"github.com/ztlaunch/ztlaunch/verify/fetch"
+	"github.com/ztlaunch/ztlaunch/verify/model"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/sign"
+)
+
+// signVerb signs an image, or a model folder.
+func signVerb(ctx context.Context, w world, args []string) int {
+	fs := newFlags("sign", true)
+	var from fetchFlags
+	key := fs.String("key", "", "private key file in cosign's format")
+	passfile := fs.String("passphrase-file", "", "read the passphrase from a file (default: COSIGN_PASSWORD)")
+	ignore := fs.StringArray("ignore-path", nil, "of a model: a path that is not part of it")
+	from.declare(fs)
+	if err := w.parse(fs, "--key FILE REF | model:DIR", args); err != nil {
+		return w.parsed("sign", err)
+	}
+	k, ref, err := w.signer(fs.Args(), *key, *passfile)
+	if err != nil {
+		return w.fail("sign", err)
+	}
+	if ref.Kind() == artifact.Model {
+		return w.signModel(ctx, k, ref, *ignore)
+	}
+	return w.attach(ctx, "sign", &from, ref, evidence.PredicateCosignSign, func(subject ocispec.Descriptor) ([]byte, error) {
+		return sign.Image(k, subject.Digest, ref.Name())
+	})
+}
+
+// attestVerb signs a statement about an image.
+func attestVerb(ctx context.Context, w world, args []string) int {
+	fs := newFlags("attest", true)
+	var from fetchFlags
+	key := fs.String("key", "", "private key file in cosign's format")
+	passfile := fs.String("passphrase-file", "", "read the passphrase from a file (default: COSIGN_PASSWORD)")
+	kind := fs.String("type", "", "spdxjson, cyclonedx, slsaprovenance1, vuln, or a URI")
+	predicate := fs.String("predicate", "", "the file that holds the predicate")
+	from.declare(fs)
+	if err := w.parse(fs, "--key FILE --type T --predicate FILE REF", args); err != nil {
+		return w.parsed("attest", err)
+	}
+	k, ref, err := w.signer(fs.Args(), *key, *passfile)
+	if err != nil {
+		return w.fail("attest", err)
+	}
+	if *kind == "" || *predicate == "" {
+		return w.fail("attest", wrong("read the flags", "--type and --predicate", "ztlaunch attest --help"))
+	}
+	uri, err := sign.PredicateType(*kind)
+	if err != nil {
+		return w.fail("attest", err)
+	}
+	raw, err := readCapped(*predicate, evidence.MaxSize/2)
+	if err != nil {
+		return w.fail("attest", err)
+	}
+	if !json.Valid(raw) {
+		return w.fail("attest", &reason.Error{Code: reason.FileUnreadable, What: "read the predicate " + *predicate,
+			Expected: "JSON", Found: "something else"})
+	}
+	return w.attach(ctx, "attest", &from, ref, uri, func(subject ocispec.Descriptor) ([]byte, error) {
+		statement, err := sign.Statement(uri, raw, ref.Name(), subject.Digest)
+		if err != nil {
+			return nil, err
+		}
+		return sign.Sign(k, statement)
+	})
+}
+
+// signer opens the key and reads the one reference.
+func (w world) signer(args []string, key, passfile string) (sign.Key, artifact.Reference, error) {
+	if len(args) != 1 {
+		return sign.Key{}, artifact.Reference{}, wrong("read the command", "one reference", "")
+	}
+	ref, err := artifact.Parse(args[0])
+	if err != nil {
+		return sign.Key{}, artifact.Reference{}, err
+	}
+	k, err := w.privateKey(key, passfile)
+	return k, ref, err
+}
+
+// attach signs what the reference leads to, an index where there is one, and
+// attaches the result.
+func (w world) attach(ctx context.Context, verb string, from *fetchFlags, ref artifact.Reference, predicateType string,
+	signed func(subject ocispec.Descriptor) ([]byte, error)) int {
+	o, err := from.options(w)
+	if err != nil {
+		return w.fail(verb, err)
+	}
+	found, err := fetch.Discover(ctx, ref, o)
+	if err != nil {
+		return w.fail(verb, err)
+	}
+	bundle, err := signed(found.Root)
+	if err != nil {
+		return w.fail(verb, err)
+	}
+	if _, err := evidence.Parse(bundle); err != nil { // what we write, we must be able to read
+		return w.fail(verb, err)
+	}
+	if _, err := fetch.Attach(ctx, ref, found.Root, bundle, predicateType, o); err != nil {
+		return w.fail(verb, err)
+	}
+	fmt.Fprintf(w.err, "attached %s to %s@%s\n", predicateType, ref.Name(), found.Root.Digest)
+	return 0
+}
+
+// signModel writes DIR/model.sig.
+func (w world) signModel(ctx context.Context, k sign.Key, ref artifact.Reference, ignore []string) int {
+	target := filepath.Join(ref.Path(), "model.sig")
+	bundle, err := modelBundle(ctx, k, model.Options{Ref: ref, Signature: target, Ignore: ignore})
+	if err == nil {
+		err = writeNew(target, bundle, 0o644)
+	}
+	if err != nil {
+		return w.fail("sign", err)
+	}
+	fmt.Fprintf(w.err, "wrote %s\n", target)
+	return 0
+}
+
+func modelBundle(ctx context.Context, k sign.Key, o model.Options) ([]byte, error) {
+	entries, ignored, err := model.List(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	var files []sign.File
+	for _, e := range entries {
+		files = append(files, sign.File{Name: e.Path, SHA256: e.Digest})
+	}
+	return sign.Model(k, filepath.Base(o.Ref.Path()), files, ignored...)
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ztlaunch/ztlaunch/launch/keeper"
+	"github.com/ztlaunch/ztlaunch/launch/rootfs"
+	"github.com/ztlaunch/ztlaunch/launch/runc"
+	"github.com/ztlaunch/ztlaunch/verify/content"
+)
+
+// storeVerb looks after the store, and after the seals that launches keep.
+func storeVerb(_ context.Context, w world, args []string) int {
+	fs := newFlags("store", true)
+	all := fs.Bool("all", false, "prune: remove stored blobs too; what was adopted must be adopted again")
+	if err := w.parse(fs, "ls | prune [--all]", args); err != nil {
+		return w.parsed("store", err)
+	}
+	if fs.NArg() == 1 && fs.Arg(0) == "ls" {
+		return w.listStore()
+	}
+	if fs.NArg() == 1 && fs.Arg(0) == "prune" {
+		return w.pruneStore(*all)
+	}
+	return w.fail("store", wrong("read the command", "ztlaunch store ls, or ztlaunch store prune", ""))
+}
+
+func (w world) listStore() int {
+	d := w.dirs()
+	s, err := content.Open(d.store())
+	if err != nil {
+		return w.fail("store", err)
+	}
+	blobs, err := s.List()
+	if err != nil {
+		return w.fail("store", err)
+	}
+	var total int64
+	for _, b := range blobs {
+		size, err := s.Stat(b)
+		if err != nil {
+			return w.fail("store", err)
+		}
+		total += size
+		if _, err := fmt.Fprintf(w.out, "%s %12d\n", b, size); err != nil {
+			return w.fail("store", outputError(err))
+		}
+	}
+	fmt.Fprintf(w.err, "%d blobs, %d bytes in %s\n", len(blobs), total, d.store())
+	return 0
+}
+
+// pruneStore takes away what can be had again: kept seals, the kept runtime, what
+// dead tasks left, and with --all the stored blobs. Running tasks keep what they
+// have mounted.
+func (w world) pruneStore(all bool) int {
+	d := w.dirs()
+	s, err := content.Open(d.store())
+	if err != nil {
+		return w.fail("store", err)
+	}
+	var blobs []digest.Digest
+	if all {
+		if blobs, err = s.List(); err != nil {
+			return w.fail("store", err)
+		}
+	}
+	for _, b := range blobs {
+		if err := s.Remove(b); err != nil {
+			return w.fail("store", err)
+		}
+	}
+	if _, err := os.Stat(d.Run); err == nil && os.Geteuid() == 0 {
+		if err := keeper.Sweep(d.Run); err != nil {
+			return w.fail("store", err)
+		}
+		seals, err := rootfs.OpenSeals(d.seals(), 0)
+		if err == nil {
+			err = seals.Prune()
+		}
+		if err == nil {
+			err = runc.Drop(d.runtime())
+		}
+		if err != nil {
+			return w.fail("store", err)
+		}
+	}
+	fmt.Fprintf(w.err, "removed %d blobs and the kept seals\n", len(blobs))
+	return 0
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"cmp"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/ztlaunch/ztlaunch/launch/plan"
+	"github.com/ztlaunch/ztlaunch/verify/form"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// taskFile is a task as a file. It asks; it grants nothing: its mounts must lie
+// below its own folder, and its limits below the policy's box.
+type taskFile struct {
+	image         string
+	command       []string
+	env           []string          // NAME=VALUE, sorted
+	user, workDir string            //
+	models        map[string]string // name: folder, relative to the file's
+	servers       map[string]string // name: image
+	mounts        []taskMount
+	limit         plan.Limits
+	folder        string
+	basename      string
+}
+
+type taskMount struct {
+	source, target string
+	class          plan.Class
+	size           int64
+}
+
+// readTask reads a task file: unknown and duplicate keys are errors with their
+// line.
+func readTask(file string) (taskFile, error) {
+	raw, err := readCapped(file, form.MaxSize)
+	if err != nil {
+		return taskFile{}, err
+	}
+	t := taskFile{folder: filepath.Dir(file), basename: filepath.Base(file),
+		models: map[string]string{}, servers: map[string]string{}}
+	doc := form.Parse(file, raw)
+	root := doc.Root()
+	root.Fields(map[string]func(form.Node){
+		"image":   func(n form.Node) { t.image = n.Text() },
+		"command": func(n form.Node) { n.List(func(_ int, v form.Node) { t.command = append(t.command, v.Text()) }) },
+		"env": func(n form.Node) {
+			n.Map(func(k, v form.Node) { t.env = append(t.env, k.Text()+"="+v.Text()) })
+		},
+		"user":    func(n form.Node) { t.user = n.Text() },
+		"workdir": func(n form.Node) { t.workDir = n.Text() },
+		"models":  func(n form.Node) { n.Map(func(k, v form.Node) { named(t.models, k, v) }) },
+		"servers": func(n form.Node) { n.Map(func(k, v form.Node) { named(t.servers, k, v) }) },
+		"mounts":  func(n form.Node) { n.List(func(_ int, v form.Node) { t.mounts = append(t.mounts, readMount(v)) }) },
+		"limits": func(n form.Node) {
+			n.Fields(map[string]func(form.Node){
+				"memory": func(n form.Node) { t.limit.Memory = n.Bytes() },
+				"cpus":   func(n form.Node) { t.limit.CPUs = n.Number(4096) },
+				"pids":   func(n form.Node) { t.limit.Pids = n.Int(1, 1<<22) },
+				"time":   func(n form.Node) { t.limit.Time = n.Duration() },
+			})
+		},
+	})
+	root.Need("image")
+	slices.Sort(t.env)
+	return t, doc.Err()
+}
+
+// named reads one entry whose key names a model or a server.
+func named(m map[string]string, key, value form.Node) {
+	name := key.Text()
+	if !plainName(name) || strings.ContainsRune(name, '.') {
+		key.Fail(reason.TaskInvalid, "a name of letters, digits, dash and underscore", name, "rename it")
+	}
+	m[name] = value.Text()
+}
+
+func readMount(n form.Node) taskMount {
+	var m taskMount
+	n.Fields(map[string]func(form.Node){
+		"source": func(n form.Node) { m.source = n.Text() },
+		"target": func(n form.Node) { m.target = n.Text() },
+		"class": func(n form.Node) {
+			m.class = plan.Class(n.OneOf(string(plan.Work), string(plan.Input), string(plan.Scratch)))
+		},
+		"size": func(n form.Node) { m.size = n.Bytes() },
+	})
+	n.Need("target", "class")
+	return m
+}
+
+// merge adds what the file asks for to a task from flags. Flags win.
+func (f taskFile) merge(t plan.Task) (plan.Task, error) {
+	t.Typed = false
+	if len(t.Command) == 0 {
+		t.Command = f.command
+	}
+	t.User = cmp.Or(t.User, f.user)
+	t.WorkDir = cmp.Or(t.WorkDir, f.workDir)
+	t.Env = slices.Concat(f.env, t.Env)
+	t.Limits.Memory = cmp.Or(t.Limits.Memory, f.limit.Memory)
+	t.Limits.CPUs = cmp.Or(t.Limits.CPUs, f.limit.CPUs)
+	t.Limits.Pids = cmp.Or(t.Limits.Pids, f.limit.Pids)
+	t.Limits.Time = cmp.Or(t.Limits.Time, f.limit.Time)
+	for _, m := range f.mounts {
+		mount, err := f.mount(m)
+		if err != nil {
+			return plan.Task{}, err
+		}
+		t.Mounts = append(t.Mounts, mount)
+	}
+	return t, nil
+}
+
+// mount opens one mount's source. A source outside the file's folder is refused:
+// only the operator, by typing it, may lend other folders.
+func (f taskFile) mount(m taskMount) (plan.Mount, error) {
+	mount := plan.Mount{Class: m.class, Target: m.target, Size: m.size}
+	if m.class == plan.Scratch {
+		return mount, nil
+	}
+	source := m.source
+	if !filepath.IsAbs(source) {
+		source = filepath.Join(f.folder, source)
+	}
+	var err error
+	if mount.Source, err = openSource(source); err != nil {
+		return plan.Mount{}, err
+	}
+	folder, err := filepath.Abs(f.folder)
+	if err == nil {
+		folder, err = filepath.EvalSymlinks(folder)
+	}
+	if err != nil || !strings.HasPrefix(mount.Source.Real, folder+"/") {
+		return plan.Mount{}, &reason.Error{Code: reason.MountRefused, What: "mount " + m.source + " at " + m.target,
+			Expected: "a folder below the task file's own", Found: mount.Source.Real,
+			Next: "-v " + mount.Source.Real + ":" + m.target}
+	}
+	return mount, nil
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/evidence"
+	"github.com/ztlaunch/ztlaunch/verify/fetch"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// attached is one line of `tree`: what an envelope says about itself. Nothing
+// of it is proved.
+type attached struct {
+	fetch.Attachment
+	Predicate string     `json:"predicate,omitempty"`
+	Claims    string     `json:"claimsSigner,omitempty"`
+	LoggedAt  *time.Time `json:"claimsTime,omitempty"`
+	Malformed string     `json:"malformed,omitempty"`
+}
+
+// listing is the JSON of `tree`.
+type listing struct {
+	Schema   string        `json:"schema"`
+	Name     string        `json:"name"`
+	Root     digest.Digest `json:"root"`
+	Manifest digest.Digest `json:"manifest"`
+	Proved   bool          `json:"proved"` // always false: tree trusts nothing
+	Attached []attached    `json:"attached"`
+	Problems []failure     `json:"problems,omitempty"`
+}
+
+// treeVerb lists what is attached to an image and where it was found.
+func treeVerb(ctx context.Context, w world, args []string) int {
+	fs := newFlags("tree", true)
+	var from fetchFlags
+	asJSON := fs.Bool("json", false, "print JSON")
+	from.declare(fs)
+	if err := w.parse(fs, "[flags] REF", args); err != nil {
+		return w.parsed("tree", err)
+	}
+	if fs.NArg() != 1 {
+		return w.fail("tree", wrong("read the command", "one reference", ""))
+	}
+	l, err := w.list(ctx, fs.Arg(0), &from)
+	exit := status(err)
+	if err == nil {
+		for _, p := range l.Problems {
+			exit = reason.Worst(exit, p.Exit)
+		}
+	}
+	switch {
+	case *asJSON && err != nil:
+		err = writeJSON(w.out, asFailure(err, exit))
+	case *asJSON:
+		err = writeJSON(w.out, l)
+	case err != nil:
+		refusal(w.err, "tree", err)
+		return exit
+	default:
+		err = w.printTree(l)
+	}
+	if err := outputError(err); err != nil {
+		return w.fail("tree", err)
+	}
+	return exit
+}
+
+func (w world) list(ctx context.Context, word string, from *fetchFlags) (listing, error) {
+	ref, err := artifact.Parse(word)
+	if err != nil {
+		return listing{}, err
+	}
+	o, err := from.options(w)
+	if err != nil {
+		return listing{}, err
+	}
+	found, err := fetch.Discover(ctx, ref, o)
+	if err != nil {
+		return listing{}, err
+	}
+	l := listing{Schema: "ztlaunch.tree/v1", Name: ref.Name(), Root: found.Root.Digest, Manifest: found.Manifest.Digest,
+		Attached: []attached{}}
+	for _, a := range found.Attachments {
+		l.Attached = append(l.Attached, describe(a))
+	}
+	for _, p := range found.Problems {
+		l.Problems = append(l.Problems, asFailure(p.Err, p.Err.Code.Class().Exit()))
+	}
+	return l, nil
+}
+
+func describe(a fetch.Attachment) attached {
+	line := attached{Attachment: a}
+	if a.Raw == nil {
+		return line
+	}
+	e, err := evidence.Parse(a.Raw)
+	if err != nil {
+		line.Malformed = clean(err.Error())
+		return line
+	}
+	p := e.Preview()
+	line.Predicate = p.PredicateType
+	line.Claims = p.Signer.SAN
+	if line.Claims == "" {
+		line.Claims = "key " + p.KeyHint
+	}
+	if !p.LoggedAt.IsZero() {
+		line.LoggedAt = &p.LoggedAt
+	}
+	return line
+}
+
+func (w world) printTree(l listing) error {
+	_, err := fmt.Fprintf(w.out, "%s@%s\nnothing below is proved\n", l.Name, l.Root)
+	for _, a := range l.Attached {
+		what := a.Predicate
+		if a.Malformed != "" {
+			what = "unreadable: " + a.Malformed
+		}
+		if what == "" {
+			what = a.MediaType
+		}
+		_, err = fmt.Fprintf(w.out, "  %-14s %s\n    %-12s %s\n    %-12s %s\n", a.Where, clean(what), "on", a.Subject, "says", clean(a.Claims))
+	}
+	for _, p := range l.Problems {
+		_, err = fmt.Fprintf(w.out, "  incomplete     %s: %s\n", p.Code, p.What)
+	}
+	if len(l.Attached) == 0 && len(l.Problems) == 0 {
+		_, err = fmt.Fprintln(w.out, "  nothing is attached")
+	}
+	return err
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/ztlaunch/ztlaunch/verify"
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/content"
+	"github.com/ztlaunch/ztlaunch/verify/fetch"
+	"github.com/ztlaunch/ztlaunch/verify/policy"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/trust"
+)
+
+// trustFlags say whom to believe: a policy file, or one exact signer for this
+// one run in cosign's words.
+type trustFlags struct {
+	policy, key, identity, issuer, root string
+}
+
+func (f *trustFlags) declare(fs *pflag.FlagSet) {
+	fs.StringVar(&f.policy, "policy", "", "policy file (default /etc/ztlaunch/policy.yaml, else the user's)")
+	fs.StringVar(&f.key, "key", "", "believe this public key, and nobody else, for this once")
+	fs.StringVar(&f.identity, "certificate-identity", "", "believe this certificate name, exactly, for this once")
+	fs.StringVar(&f.issuer, "certificate-oidc-issuer", "", "the issuer of --certificate-identity")
+	fs.StringVar(&f.root, "trusted-root", "", "trusted_root.json (default: the embedded public-good root)")
+}
+
+// trustRoot is the Sigstore root in force, without keys. It opens no socket.
+func (f *trustFlags) trustRoot() (trust.Root, error) {
+	if f.root == "" {
+		return trust.Embedded(), nil
+	}
+	raw, err := readCapped(f.root, trust.MaxRootSize)
+	if err != nil {
+		return trust.Root{}, err
+	}
+	return trust.FromJSON(raw)
+}
+
+// load finds the policy for some references. Only files that the operator named, the host's and the
+// user's count: never one in the working folder.
+func (f *trustFlags) load(w world, refs ...artifact.Reference) (policy.Policy, trust.Root, error) {
+	p, err := f.find(w, refs)
+	if err != nil {
+		return policy.Policy{}, trust.Root{}, err
+	}
+	root := trust.Root{}
+	if p.Keyless() {
+		if root, err = f.trustRoot(); err != nil {
+			return policy.Policy{}, trust.Root{}, err
+		}
+	}
+	return p, root.With(p.Keys()...), nil
+}
+
+func (f *trustFlags) find(w world, refs []artifact.Reference) (policy.Policy, error) {
+	switch {
+	case f.key != "" && (f.identity != "" || f.policy != ""), f.policy != "" && f.identity != "":
+		return policy.Policy{}, wrong("read the flags", "one of --policy, --key and --certificate-identity", "drop the others")
+	case (f.identity == "") != (f.issuer == ""):
+		return policy.Policy{}, wrong("read the flags", "--certificate-identity together with --certificate-oidc-issuer", "give both")
+	case f.key != "":
+		key, err := readKey(f.key)
+		if err != nil {
+			return policy.Policy{}, err
+		}
+		return policy.OneRun(policy.Signer{Key: key}, refs...)
+	case f.identity != "":
+		return policy.OneRun(policy.Signer{Issuer: f.issuer, SAN: f.identity}, refs...)
+	case f.policy != "":
+		return readPolicy(f.policy)
+	}
+	places := []string{"/etc/ztlaunch/policy.yaml", w.dirs().policy()}
+	if w.root != "" {
+		places = places[1:]
+	}
+	for _, file := range places {
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		return readPolicy(file)
+	}
+	return policy.Policy{}, &reason.Error{Code: reason.PolicyAbsent, What: "find a policy",
+		Expected: "--policy FILE, " + places[0] + cmp.Or(orElse(places), ""), Found: "none",
+		Next: "ztlaunch policy init REF --key KEY.pub > " + places[len(places)-1]}
+}
+
+func orElse(places []string) string {
+	if len(places) < 2 {
+		return ""
+	}
+	return " or " + places[1]
+}
+
+// readPolicy reads a policy file and the key files that it names.
+func readPolicy(file string) (policy.Policy, error) {
+	raw, err := readCapped(file, 1<<20)
+	if err != nil {
+		return policy.Policy{}, err
+	}
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		return policy.Policy{}, &reason.Error{Code: reason.FileUnreadable, What: "find " + file, Err: err}
+	}
+	return policy.Parse(raw, abs, func(name string) ([]byte, error) { return readCapped(name, trust.MaxKeySize) })
+}
+
+// readKey reads a public key file.
+func readKey(file string) (trust.Key, error) {
+	raw, err := readCapped(file, trust.MaxKeySize)
+	if err != nil {
+		return trust.Key{}, err
+	}
+	return trust.ParseKey(raw)
+}
+
+// fetchFlags say where bytes come from.
+type fetchFlags struct {
+	pull, platform, ca string
+	mirrors, evidence  []string
+}
+
+func (f *fetchFlags) declare(fs *pflag.FlagSet) {
+	fs.StringVar(&f.pull, "pull", "missing", "missing, always or never")
+	fs.StringVar(&f.platform, "platform", "", "os/arch[/variant] of an image for several")
+	fs.StringVar(&f.ca, "registry-ca", "", "PEM certificates to trust for registries, besides the system's")
+	fs.StringArrayVar(&f.mirrors, "registry-mirror", nil, "REGISTRY=MIRROR: where to ask instead")
+	fs.StringArrayVar(&f.evidence, "evidence", nil, "a detached Sigstore bundle file")
+}
+
+// options opens the store and says how to fetch.
+func (f *fetchFlags) options(w world) (fetch.Options, error) {
+	o := fetch.Options{CAFile: f.ca, Evidence: f.evidence, Mirrors: map[string]string{}, Now: w.now()}
+	var ok bool
+	if o.Pull, ok = fetch.ParsePull(cmp.Or(f.pull, "missing")); !ok {
+		return o, wrong("read --pull "+f.pull, "missing, always or never", "")
+	}
+	o.Platform = artifact.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	var err error
+	if f.platform != "" {
+		if o.Platform, err = artifact.ParsePlatform(f.platform); err != nil {
+			return o, err
+		}
+	}
+	for _, m := range f.mirrors {
+		from, to, ok := strings.Cut(m, "=")
+		if !ok {
+			return o, wrong("read --registry-mirror "+m, "REGISTRY=MIRROR", "")
+		}
+		o.Mirrors[from] = to
+	}
+	home, _ := w.env("HOME")
+	o.AuthFiles = fetch.AuthFiles(func(name string) string { v, _ := w.env(name); return v }, home)
+	o.Proxy = fetch.Proxy
+	o.Store, err = content.Open(w.dirs().store())
+	return o, err
+}
+
+// inputs are everything that a decision about some references depends on.
+func (w world) inputs(t *trustFlags, f *fetchFlags, purpose policy.Purpose, refs ...artifact.Reference) (verify.Inputs, error) {
+	p, root, err := t.load(w, refs...)
+	if err != nil {
+		return verify.Inputs{}, err
+	}
+	o, err := f.options(w)
+	if err != nil {
+		return verify.Inputs{}, err
+	}
+	return verify.Inputs{Fetch: o, Policy: p, Root: root, Now: w.now(), Purpose: purpose}, nil
+}
+
+// parseRef reads a reference. A folder or archive has no name of its own: it is
+// localhost/NAME, after its last path element, unless --as names it.
+func parseRef(word, as string) (artifact.Reference, error) {
+	ref, err := artifact.Parse(word)
+	if err != nil {
+		return artifact.Reference{}, err
+	}
+	if as != "" {
+		if err := artifact.CheckName(ref.Kind(), as); err != nil {
+			return artifact.Reference{}, err
+		}
+		return ref.Named(as), nil
+	}
+	if ref.Name() != "" || ref.Path() == "" {
+		return ref, nil
+	}
+	at, err := filepath.Abs(ref.Path())
+	if err != nil {
+		return artifact.Reference{}, &reason.Error{Code: reason.FileUnreadable, What: "find " + ref.Path(), Err: err}
+	}
+	base := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return '-'
+	}, strings.TrimSuffix(filepath.Base(at), filepath.Ext(at)))
+	name := "localhost/" + cmp.Or(strings.Trim(base, "-"), "unnamed")
+	if ref.Kind() == artifact.Model {
+		name = strings.TrimPrefix(name, "localhost/")
+	}
+	return ref.Named(name), nil
+}

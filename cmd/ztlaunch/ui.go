@@ -1,0 +1,173 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"strings"
+	"unicode"
+
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// help prints every verb in one screen.
+func help(out io.Writer) {
+	fmt.Fprint(out, "ztlaunch decides whether an agent's parts may run, and runs exactly the bytes it decided on.\n\n"+
+		"usage: ztlaunch [--root DIR] VERB [flags] ...\n\n")
+	for _, v := range verbs() {
+		fmt.Fprintf(out, "  %-44s %s\n", v.name+" "+v.usage, v.about)
+	}
+	fmt.Fprint(out, "\nztlaunch VERB --help lists the flags of a verb. Exit status: 0 done or admitted, 1 denied, 2 usage,\n"+
+		"3 cannot tell, 4 stale, 5 internal; run: 125 refused, 126 cannot execute, 127 not found, else the task's own.\n")
+}
+
+// refusal prints why something did not happen: the code, then expected, found
+// and next, each on a line of its own. Text from outside is stripped of control
+// characters first.
+func refusal(out io.Writer, verb string, err error) {
+	e, ok := reason.Of(err)
+	if !ok {
+		fmt.Fprintf(out, "ztlaunch %s: internal: %s\n", verb, clean(err.Error()))
+		return
+	}
+	fmt.Fprintf(out, "ztlaunch %s: %s: %s\n", verb, e.Code, clean(e.What))
+	for _, line := range [...][2]string{{"expected", e.Expected}, {"found", found(e)}, {"next", e.Next}} {
+		if line[1] != "" {
+			fmt.Fprintf(out, "  %-9s %s\n", line[0]+":", clean(line[1]))
+		}
+	}
+}
+
+// found is what was found, with the cause where there is one.
+func found(e *reason.Error) string {
+	if e.Err == nil {
+		return e.Found
+	}
+	if e.Found == "" {
+		return e.Err.Error()
+	}
+	return e.Found + " (" + e.Err.Error() + ")"
+}
+
+// status is the exit status of a verification or file verb that ends with err.
+func status(err error) int {
+	if err == nil {
+		return 0
+	}
+	if e, ok := reason.Of(err); ok {
+		return e.Code.Class().Exit()
+	}
+	return reason.Internal.Exit()
+}
+
+// runStatus is the exit status of run when nothing was started: 127 and 126 for
+// a command that is not there or cannot be executed, 125 for everything else.
+func runStatus(err error) int {
+	switch e, _ := reason.Of(err); {
+	case e == nil:
+		return 125
+	case e.Code == reason.CommandNotFound:
+		return 127
+	case e.Code == reason.CommandNotExecutable:
+		return 126
+	}
+	return 125
+}
+
+// fail prints a refusal and returns the exit status of a file verb.
+func (w world) fail(verb string, err error) int {
+	refusal(w.err, verb, err)
+	return status(err)
+}
+
+// wrong is a usage error.
+func wrong(what, expected, next string) error {
+	return &reason.Error{Code: reason.UsageWrong, What: what, Expected: expected, Next: next}
+}
+
+// failure is how a refusal looks in JSON, on every verb.
+type failure struct {
+	Schema   string      `json:"schema"`
+	Exit     int         `json:"exit"`
+	Code     reason.Code `json:"code"`
+	What     string      `json:"what"`
+	Expected string      `json:"expected,omitempty"`
+	Found    string      `json:"found,omitempty"`
+	Next     string      `json:"next,omitempty"`
+}
+
+// asFailure is the JSON of an error that ends with the given exit status.
+func asFailure(err error, exit int) failure {
+	f := failure{Schema: "ztlaunch.failure/v1", Exit: exit, Code: reason.InternalFault, What: clean(err.Error())}
+	if e, ok := reason.Of(err); ok {
+		f.Code, f.What, f.Expected, f.Found, f.Next = e.Code, clean(e.What), clean(e.Expected), clean(found(e)), clean(e.Next)
+	}
+	return f
+}
+
+// writeJSON writes one value, and reports a closed or full output.
+func writeJSON(out io.Writer, v any) error {
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// clean replaces what could move a terminal's cursor or hide text.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\t' || r == '\n' {
+			return ' '
+		}
+		if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Co, unicode.Cs) || r == unicode.ReplacementChar {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// meant is `; did you mean "x"?` for the nearest of several words, or "".
+func meant(word string, words []string) string {
+	best, at := 3, ""
+	for _, w := range words {
+		if d := distance(word, w); d < best {
+			best, at = d, w
+		}
+	}
+	if at == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", at)
+}
+
+// distance is Levenshtein's, over bytes.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}
+
+func stack() string { return string(debug.Stack()) }
+
+// outputError turns a failed write to standard output into a refusal.
+func outputError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &reason.Error{Code: reason.OutputClosed, What: "write the output", Expected: "an open standard output",
+		Found: err.Error(), Next: "run it again with an output that can be written"}
+}
