@@ -28,11 +28,13 @@ export PATH := $(CURDIR)/.cache/go/bin:$(PATH)
 export GOTOOLCHAIN := local
 export SOURCE_DATE_EPOCH
 # Programs, tests and lint are compiled with the same flags, so that each package is
-# compiled once. Only the race detector and the runc helper need cgo.
-export GOFLAGS := $(filter-out -trimpath -buildvcs=%,$(GOFLAGS)) -trimpath -buildvcs=false
+# compiled once. Only the race detector and the runc helper need cgo, and only what is
+# shipped (`make dist`) must not say where it was built.
+export GOFLAGS := $(filter-out -trimpath -buildvcs=%,$(GOFLAGS)) -buildvcs=false $(TRIM)
 export CGO_ENABLED := 0
 # Where tests, the demo and the bench find what was built for them.
 export ZTLAUNCH_BIN := $(CURDIR)/bin
+export ZTLAUNCH_RUNC := $(CURDIR)/bin/ztlaunch-runc
 export ZTLAUNCH_IMAGES := $(CURDIR)/.cache/images
 export ZTLAUNCH_DEBIAN := $(CURDIR)/.cache/debian/layout
 
@@ -82,7 +84,8 @@ install: build ## install under DESTDIR and PREFIX (/usr/local)
 	install -D -m 755 bin/ztlaunch-sbom '$(DESTDIR)$(PREFIX)/libexec/ztlaunch/ztlaunch-sbom'
 
 .PHONY: dist
-dist: build ## make the release tarball and SHA256SUMS in dist/
+dist: ## make the release tarball and SHA256SUMS in dist/
+	@$(MAKE) build TRIM=-trimpath
 	@.ci/dist.sh '$(VERSION)' $(RUNC)
 
 .PHONY: clean

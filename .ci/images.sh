@@ -16,7 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bin=.cache/testbin out=.cache/images images=$PWD/.cache/testbin/images
 
 export CGO_ENABLED=0
-static=(go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=')
+static=(go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=') # the images are the same wherever they are built
 "${static[@]}" -o $bin/goagent ./testdata/agents/goagent
 "${static[@]}" -o $bin/notes ./testdata/servers/notes
 # An index needs a second platform; nothing ever runs it.

@@ -69,13 +69,8 @@ func read(r io.Reader, w io.Writer, require bool) (summary, error) {
 	s := summary{skipped: map[string][]string{}}
 	c := counter{said: map[name][]string{}, parent: map[name]bool{}, failing: map[name]bool{}, require: require}
 
-	in := bufio.NewReader(r)
-	for {
+	for in := bufio.NewReader(r); ; {
 		line, err := in.ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return s, fmt.Errorf("read events: %w", err)
-		}
-		last := err != nil
 		var e event
 		switch {
 		case strings.TrimSpace(line) == "":
@@ -84,8 +79,11 @@ func read(r io.Reader, w io.Writer, require bool) (summary, error) {
 		default:
 			c.take(e, w, &s)
 		}
-		if last {
+		switch {
+		case errors.Is(err, io.EOF):
 			return s, nil
+		case err != nil:
+			return s, fmt.Errorf("read events: %w", err)
 		}
 	}
 }

@@ -61,7 +61,11 @@ func bridge(t *testing.T, program string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { back.Close() })
+	t.Cleanup(func() {
+		if err := back.Close(); err != nil {
+			t.Error("close server:", err)
+		}
+	})
 	front := mcp.NewServer(&mcp.Implementation{Name: "bridge", Version: "1"}, nil)
 	for tool, err := range back.Tools(ctx, nil) {
 		if err != nil {

@@ -22,6 +22,7 @@ type result struct {
 	Probe   string `json:"probe"`
 	Target  string `json:"target,omitempty"`
 	Outcome string `json:"outcome"` // allowed or refused
+	OK      bool   `json:"ok"`      // allowed
 	Errno   string `json:"errno,omitempty"`
 	Number  int    `json:"number,omitempty"`
 	Signal  string `json:"signal,omitempty"` // what killed the attempt
@@ -61,7 +62,7 @@ func probe(words []string, out, errs io.Writer) int {
 		return print(out, self())
 	case kind == "syscalls" && len(words) == 1:
 		for _, name := range names() {
-			print(out, trySyscall(name))
+			print(out, trySyscall(name).settle())
 		}
 		return 0
 	case kind == "syscall" && syscalls[target] != nil:
@@ -76,6 +77,12 @@ func probe(words []string, out, errs io.Writer) int {
 	return 2
 }
 
+// settle sets what follows from the outcome.
+func (r result) settle() result {
+	r.OK = r.Outcome == allowed
+	return r
+}
+
 func print(out io.Writer, v any) int {
 	line, err := json.Marshal(v)
 	if err != nil {
@@ -88,7 +95,7 @@ func print(out io.Writer, v any) int {
 }
 
 func printResult(out io.Writer, r result) int {
-	if code := print(out, r); code != 0 || r.Outcome == allowed {
+	if code := print(out, r.settle()); code != 0 || r.Outcome == allowed {
 		return code
 	}
 	return 1

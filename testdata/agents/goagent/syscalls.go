@@ -58,6 +58,7 @@ var syscalls = join(map[string]func() error{
 	"mknod":           mknod,
 	"name_to_handle":  plain(unix.SYS_NAME_TO_HANDLE_AT, cwd, uintptr(0), 0, 0, 0),
 	"open_by_handle":  plain(unix.SYS_OPEN_BY_HANDLE_AT, none, 0, 0),
+	"unshare":         plain(unix.SYS_UNSHARE, unix.CLONE_NEWUSER),
 	"unshare-user":    plain(unix.SYS_UNSHARE, unix.CLONE_NEWUSER),
 	"unshare-mount":   plain(unix.SYS_UNSHARE, unix.CLONE_NEWNS),
 	"unshare-net":     plain(unix.SYS_UNSHARE, unix.CLONE_NEWNET),

@@ -64,7 +64,6 @@ func task(args []string, out io.Writer) error {
 		return err
 	}
 	if s != nil {
-		defer s.Close()
 		r.Counted, r.Server, count = s.info.Name, &s.info, s.count
 	}
 	for _, t := range texts {
@@ -74,6 +73,11 @@ func task(args []string, out io.Writer) error {
 		}
 		r.Documents = append(r.Documents, d)
 		r.Words += d.Words
+	}
+	if s != nil {
+		if err := s.Close(); err != nil {
+			return fmt.Errorf("close session: %w", err)
+		}
 	}
 	if r.Model, err = readModel(*models); err != nil {
 		return err

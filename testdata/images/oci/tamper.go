@@ -80,6 +80,7 @@ func Blobs(dir string) ([]Blob, error) {
 // How names a kind of damage.
 type How string
 
+// What Corrupt can do to a file.
 const (
 	Flip     How = "flip"     // one bit of the middle byte
 	Truncate How = "truncate" // the last byte is gone
