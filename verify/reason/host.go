@@ -1,0 +1,8 @@
+package reason
+
+// Causes about what this host allows.
+const HostCannotLaunch Code = "host-cannot-launch"
+
+var hostRows = []Row{
+	{HostCannotLaunch, Host, "this process may not mount a sealed root: it lacks CAP_SYS_ADMIN in the first user namespace", "launch/host TestLaunchRefuses"},
+}
