@@ -26,6 +26,7 @@ func tables() [][]Row {
 		rootfsRows,
 		runcRows,
 		keeperRows,
+		hostRows,
 		artifactRows,
 		contentRows,
 		fetchRows,
