@@ -14,7 +14,8 @@
 // is read as that key's name. The payload of a DSSE envelope is an in-toto
 // Statement (payload type application/vnd.in-toto+json), read under the rules
 // of I-JSON: UTF-8, no duplicate member at any depth, no second value. A
-// statement has at most 1024 subjects with at most 32 digests each.
+// statement has at most 1024 subjects with at most 32 digests each. Log entries
+// are of the types hashedrekord 0.0.1 and 0.0.2, dsse 0.0.1 and intoto 0.0.2.
 //
 // # Checking
 //
@@ -31,7 +32,8 @@
 // A bundle with a certificate needs one verified log entry, one verified time
 // (from the log or from a timestamp authority), a chain to an authority of the
 // Root at every verified time, and a signed certificate timestamp of a
-// certificate-transparency log of the Root. A Root without such logs describes
+// certificate-transparency log of the Root. The certificate's key hashes with
+// its curve's own SHA-2. A Root without such logs describes
 // an instance that runs none, and then none is asked for; that is a property
 // of the file, which the Root's digest covers. Every verified time must lie
 // no more than five minutes after now.

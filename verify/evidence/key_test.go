@@ -342,18 +342,32 @@ func TestCheckBlobRefuses(t *testing.T) {
 	}
 }
 
+// One Envelope and one Root serve several checks at once; the embedded root is
+// parsed by whoever needs it first.
 func TestConcurrentChecks(t *testing.T) {
-	s := newP256(t)
-	e := parse(t, seal(t, s, statement()))
-	root := trust.Embedded().With(s.key(t))
+	s, k := verifytest.New(t), newP256(t)
+	st := encode(t, statement())
+	key, cert := parse(t, seal(t, k, statement())), parse(t, s.Attest(t, workflow, st, verifytest.Options{}))
+	root, embedded := rootOf(t, s.Root()).With(k.key(t)), trust.Embedded()
 	done := make(chan error)
 	for range 4 {
 		go func() {
-			_, err := evidence.Check(e, root, []digest.Digest{image}, now)
+			_, err := evidence.Check(key, root, []digest.Digest{image}, now)
 			done <- err
 		}()
+		go func() {
+			_, err := evidence.Check(cert, root, []digest.Digest{image}, now)
+			done <- err
+		}()
+		go func() {
+			if _, err := evidence.Check(cert, embedded, []digest.Digest{image}, now); code(err) != reason.LogUnknown {
+				done <- err
+				return
+			}
+			done <- nil
+		}()
 	}
-	for range 4 {
+	for range 12 {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

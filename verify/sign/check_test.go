@@ -21,7 +21,8 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/trust"
 )
 
-// newKey is one key for all tests, as its signer and its verifier see it.
+// newKey is one key for all tests, as its signer and its verifier see it. Its
+// passphrase is empty.
 func newKey(t *testing.T) (sign.Key, trust.Key) {
 	t.Helper()
 	private, err := opened()

@@ -48,23 +48,6 @@ func TestGenerate(t *testing.T) {
 	if old, err := Load(legacy, passphrase); err != nil || !bytes.Equal(old.Public(), p.Public) {
 		t.Errorf("the legacy header is refused: %v", err)
 	}
-	other, err := Generate(passphrase)
-	if err != nil || bytes.Equal(other.Public, p.Public) {
-		t.Errorf("two keys are one: %v", err)
-	}
-}
-
-func TestEmptyPassphrase(t *testing.T) {
-	p, err := Generate(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Load(p.Private, nil); err != nil {
-		t.Error(err)
-	}
-	if _, err := Load(p.Private, []byte("x")); code(err) != reason.SignKeyPassphrase {
-		t.Errorf("%v, want %s", err, reason.SignKeyPassphrase)
-	}
 }
 
 func TestLoadRefuses(t *testing.T) {
