@@ -32,11 +32,11 @@
 // A bundle with a certificate needs one verified log entry, one verified time
 // (from the log or from a timestamp authority), a chain to an authority of the
 // Root at every verified time, and a signed certificate timestamp of a
-// certificate-transparency log of the Root. The certificate's key hashes with
-// its curve's own SHA-2. A Root without such logs describes
+// certificate-transparency log of the Root. A Root without such logs describes
 // an instance that runs none, and then none is asked for; that is a property
-// of the file, which the Root's digest covers. Every verified time must lie
-// no more than five minutes after now.
+// of the file, which the Root's digest covers. The certificate's key hashes
+// with its curve's own SHA-2. No verified time may lie more than five minutes
+// after now.
 //
 // The signature is proved by sigstore-go. When it refuses, the same stages are
 // run again one by one, only to name the cause: a diagnosis never turns a
