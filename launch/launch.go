@@ -40,6 +40,7 @@ type Parts struct {
 	Root    *rootfs.Sealed            // the admitted tree, mounted
 	Tree    tree.Tree                 // the same as a value
 	Models  map[string]*rootfs.Sealed // by the plan's model names
+	Servers map[string]Server         // by the plan's server names
 	Runtime runc.Runtime
 	Keeper  *keeper.Keeper
 	IDs     *rootfs.IDs
@@ -147,13 +148,11 @@ func (r *run) create(ctx context.Context) error {
 func (r *run) carry(ctx context.Context) (Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if err := r.parts.Root.Prove(); err != nil {
+	if err := r.serve(); err != nil {
 		return Result{}, err
 	}
-	for _, m := range r.parts.Models {
-		if err := m.Prove(); err != nil {
-			return Result{}, err
-		}
+	if err := r.look(ctx); err != nil {
+		return Result{}, err
 	}
 	if err := r.parts.Runtime.Start(ctx, r.box, r.init); err != nil {
 		return Result{}, err

@@ -192,9 +192,10 @@ func (b *builder) files(p plan.Plan, parts Parts) error {
 		return refused("make the task's files", err)
 	}
 	for name, content := range map[string][]byte{
-		"hosts":       p.Hosts(nil),
+		"hosts":       p.Hosts(parts.names()),
 		"hostname":    []byte(p.Hostname() + "\n"),
 		"resolv.conf": {},
+		"mcp.json":    parts.config(),
 	} {
 		file := filepath.Join(at, name)
 		if err := os.WriteFile(file, content, 0o644); err != nil {

@@ -1,8 +1,6 @@
 package launch
 
 import (
-	"runtime"
-
 	"github.com/ztlaunch/ztlaunch/launch/rootfs"
 )
 
@@ -26,21 +24,21 @@ type call struct {
 // startThread starts the thread and takes it into its private namespace.
 func startThread() (*thread, error) {
 	t := &thread{make(chan call), make(chan struct{})}
-	ready := make(chan error)
+	ready := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the runtime ends the thread with the goroutine
 		defer close(t.gone)
-		err := rootfs.PrivateMountNS()
-		ready <- err
+		err := rootfs.Private(func() error {
+			ready <- nil
+			for c := range t.calls {
+				c.done <- c.f()
+			}
+			return nil
+		})
 		if err != nil {
-			return
-		}
-		for c := range t.calls {
-			c.done <- c.f()
+			ready <- err
 		}
 	}()
 	if err := <-ready; err != nil {
-		<-t.gone
 		return nil, err
 	}
 	return t, nil

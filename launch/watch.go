@@ -18,9 +18,14 @@ type Watch struct {
 }
 
 // drifted ends a task whose bytes no longer match.
-type drifted struct{ drift []monitor.Drift }
+type drifted struct {
+	drift []monitor.Drift
+	cause error
+}
 
-func (d *drifted) Error() string { return "drift" }
+func (d *drifted) Error() string { return d.cause.Error() }
+
+func (d *drifted) Unwrap() error { return d.cause }
 
 // watch looks at the task's roots on a clock until ctx ends, and ends the task
 // at the first mismatch. A sealed root cannot change while its mount is the one
@@ -56,7 +61,7 @@ func (r *run) watch(ctx context.Context, end context.CancelCauseFunc) <-chan str
 	return done
 }
 
-// look checks every root once.
+// look checks every root once: before the start, and on the clock.
 func (r *run) look(ctx context.Context) error {
 	if err := check(ctx, r.parts.Root, r.parts.Tree); err != nil {
 		return err
@@ -79,7 +84,7 @@ func check(ctx context.Context, s *rootfs.Sealed, t tree.Tree) error {
 	if err == nil || ctx.Err() != nil || !ok {
 		return err
 	}
-	return &drifted{[]monitor.Drift{{Path: e.What, Code: e.Code, Expected: e.Expected, Found: e.Found}}}
+	return &drifted{[]monitor.Drift{{Path: e.What, Code: e.Code, Expected: e.Expected, Found: e.Found}}, err}
 }
 
 // ended says why a task was ended from here.

@@ -67,7 +67,7 @@ func (r *runner) admit(ctx context.Context, d dirs, ref artifact.Reference) (adm
 		return admitted{}, r.deny(err, nil)
 	}
 	a.tree, a.local = report.Tree, report.Local
-	if err := r.decided(ref, report); err != nil {
+	if err := r.log.Append(decisionRecord("run", r.w.now(), ref, report)); err != nil {
 		return admitted{}, err
 	}
 	r.outcome.decision(report)
@@ -148,24 +148,25 @@ func writePin(d dirs, ref artifact.Reference, pinned admit.Entry, a admit.Admiss
 	return replaceFile(pinFile(d, ref), known.With(e).Encode(), 0o600)
 }
 
-// decided records a decision, allowed or denied, before anybody acts on it.
-func (r *runner) decided(ref artifact.Reference, report verify.Report) error {
+// decisionRecord is the audit record of a decision, allowed or denied.
+func decisionRecord(verb string, now time.Time, ref artifact.Reference, report verify.Report) audit.Record {
 	sum, _ := report.Decision.Policy()
-	rec := audit.Record{Time: r.w.now(), Kind: audit.Decision, Actor: actor(), Verb: "run", Purpose: string(policy.Run),
+	rec := audit.Record{Time: now, Kind: audit.Decision, Actor: actor(), Verb: verb, Purpose: string(policy.Run),
 		Policy: sum, Trust: report.Decision.Root(), Parts: []audit.Part{{Role: ref.Kind().String(), Name: ref.Name(),
 			Digest: report.Artifact.Digest(), Tree: report.Tree.Digest(), Signers: signers(report), Evidence: envelopes(report)}}}
-	if !report.Decision.Allowed() {
-		rec.Kind = audit.Denial
-		for _, f := range report.Decision.Findings() {
-			if !f.Pass && !f.Skipped {
-				rec.Codes = append(rec.Codes, f.Code)
-				if rec.Rule == "" {
-					rec.Rule = f.Rule
-				}
+	if report.Decision.Allowed() {
+		return rec
+	}
+	rec.Kind = audit.Denial
+	for _, f := range report.Decision.Findings() {
+		if !f.Pass && !f.Skipped {
+			rec.Codes = append(rec.Codes, f.Code)
+			if rec.Rule == "" {
+				rec.Rule = f.Rule
 			}
 		}
 	}
-	return r.log.Append(rec)
+	return rec
 }
 
 func signers(r verify.Report) []string {

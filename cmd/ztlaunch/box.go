@@ -6,9 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/ztlaunch/ztlaunch/launch"
 	"github.com/ztlaunch/ztlaunch/launch/audit"
+	"github.com/ztlaunch/ztlaunch/launch/host"
 	"github.com/ztlaunch/ztlaunch/launch/keeper"
 	"github.com/ztlaunch/ztlaunch/launch/plan"
 	"github.com/ztlaunch/ztlaunch/launch/rootfs"
@@ -36,13 +35,14 @@ type box struct {
 	runtime runc.Runtime
 	keeper  *keeper.Keeper
 	models  map[string]admitted
+	servers map[string]launch.Server
 	stdio   launch.Stdio
 	signals <-chan os.Signal
 }
 
 // launch seals the root, plans the box and runs it to its end.
 func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error) {
-	parts := launch.Parts{Tree: a.tree, Models: map[string]*rootfs.Sealed{}, Runtime: b.runtime,
+	parts := launch.Parts{Tree: a.tree, Models: map[string]*rootfs.Sealed{}, Servers: b.servers, Runtime: b.runtime,
 		Keeper: b.keeper, Stdio: b.stdio, Signals: b.signals,
 		Watch: launch.Watch{Models: map[string]tree.Tree{}}}
 	seals, err := rootfs.OpenSeals(b.dirs.seals(), 0)
@@ -64,7 +64,7 @@ func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error)
 	if err != nil {
 		return 125, b.deny(err, &a)
 	}
-	p, err := plan.Build(a.admission, a.tree, ask, who, seccomp().Spec(), plan.Host{PidsController: pidsController()})
+	p, err := plan.Build(a.admission, a.tree, ask, who, seccomp().Spec(), plan.Host{PidsController: host.Quick().Controller("pids")})
 	if err != nil {
 		return 125, b.deny(err, &a)
 	}
@@ -102,15 +102,6 @@ func (b box) ended(id string, a admitted, result launch.Result) error {
 		refusal(b.w.err, "run", &reason.Error{Code: result.Cause, What: "the task was ended"})
 	}
 	return b.log.Append(rec)
-}
-
-// pidsController says whether a cgroup hierarchy can limit the number of tasks.
-func pidsController() bool {
-	if _, err := os.Stat("/sys/fs/cgroup/pids/cgroup.procs"); err == nil {
-		return true
-	}
-	raw, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
-	return err == nil && slices.Contains(strings.Fields(string(raw)), "pids")
 }
 
 // seal gives the kept seal of a tree, or makes it.

@@ -49,6 +49,7 @@ type verb struct {
 func verbs() []verb {
 	return []verb{
 		{"run", "[flags] REF [CMD...]", "verify, admit, launch", runVerb},
+		{"verify", "[flags] REF...", "the same decision, without running", verifyVerb},
 		{"tree", "[flags] REF", "what is attached to REF, trusting nothing", treeVerb},
 		{"sign", "--key FILE REF", "sign an image", signVerb},
 		{"attest", "--key FILE --type T --predicate FILE REF", "sign a statement about an image", attestVerb},
@@ -58,6 +59,7 @@ func verbs() []verb {
 		{"copy", "SRC DST", "copy an image with its evidence", copyVerb},
 		{"store", "ls | prune", "look after the store and the kept seals", storeVerb},
 		{"audit", "show | verify", "the tamper-evident log", auditVerb},
+		{"doctor", "", "what this host can enforce, tried, and what would fix the rest", doctorVerb},
 		{"version", "", "which ztlaunch this is", versionVerb},
 	}
 }

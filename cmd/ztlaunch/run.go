@@ -62,16 +62,19 @@ type runner struct {
 	closing []func()
 }
 
+// later runs f when the run is over, last first.
 func (r *runner) later(f func()) { r.closing = append(r.closing, f) }
+
+func (r *runner) close() {
+	for i := len(r.closing) - 1; i >= 0; i-- {
+		r.closing[i]()
+	}
+}
 
 // run goes from the command line to the end of the task. Nothing is started
 // unless its record was written first.
 func (r *runner) run(ctx context.Context, args []string) (status int, err error) {
-	defer func() {
-		for i := len(r.closing) - 1; i >= 0; i-- {
-			r.closing[i]()
-		}
-	}()
+	defer r.close()
 	if err := r.flags.refuse(); err != nil {
 		return 125, r.deny(err, nil)
 	}
@@ -110,13 +113,17 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 	if err != nil {
 		return 125, err
 	}
+	servers, err := r.servers(ctx, d, runtime, task, &ask)
+	if err != nil {
+		return 125, err
+	}
 	stdio, err := r.stdio()
 	if err != nil {
 		return 125, r.deny(err, nil)
 	}
 	signals, stop := launch.Signals()
 	defer stop()
-	b := box{runner: r, dirs: d, runtime: runtime, keeper: k, models: models, stdio: stdio, signals: signals}
+	b := box{runner: r, dirs: d, runtime: runtime, keeper: k, models: models, servers: servers, stdio: stdio, signals: signals}
 	return b.launch(ctx, a, ask)
 }
 

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/ztlaunch/ztlaunch/launch"
+	"github.com/ztlaunch/ztlaunch/launch/keeper"
+	"github.com/ztlaunch/ztlaunch/launch/plan"
+	"github.com/ztlaunch/ztlaunch/launch/runc"
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// serverGrace is how long a server may take to end after its input did.
+const serverGrace = 2 * time.Second
+
+// servers verifies each MCP server that the task file names, and starts each in
+// a box of its own. What it returns are the servers' standard streams.
+func (r *runner) servers(ctx context.Context, d dirs, rt runc.Runtime, task *taskFile, ask *plan.Task) (map[string]launch.Server, error) {
+	if task == nil {
+		return nil, nil
+	}
+	all := map[string]admitted{}
+	for _, name := range slices.Sorted(maps.Keys(task.servers)) {
+		ref, err := parseRef(task.servers[name], "")
+		if err != nil {
+			return nil, r.deny(err, nil)
+		}
+		if ref.Kind() != artifact.Image {
+			return nil, r.deny(wrong("read the server "+name, "an image", ""), nil)
+		}
+		if all[name], err = r.admit(ctx, d, ref.As(artifact.MCP)); err != nil {
+			return nil, err
+		}
+	}
+	open := map[string]launch.Server{}
+	for _, name := range slices.Sorted(maps.Keys(all)) { // nothing starts before all are admitted
+		s, err := r.startServer(ctx, d, rt, all[name])
+		if err != nil {
+			return nil, err
+		}
+		open[name] = s
+		ask.Servers = append(ask.Servers, name)
+	}
+	return open, nil
+}
+
+// server is one MCP server's box, seen from outside.
+type server struct {
+	io.Reader
+	io.Writer
+	in, out *os.File
+	cancel  context.CancelCauseFunc
+	ended   chan error
+}
+
+// startServer launches one server. Its box has no mounts, no environment of the
+// caller's and no way out but its standard streams.
+func (r *runner) startServer(ctx context.Context, d dirs, rt runc.Runtime, a admitted) (*server, error) {
+	theirIn, in, err := os.Pipe()
+	if err != nil {
+		return nil, r.deny(&reason.Error{Code: reason.LaunchFailed, What: "make a server's streams", Err: err}, &a)
+	}
+	out, theirOut, err := os.Pipe()
+	if err != nil {
+		return nil, r.deny(&reason.Error{Code: reason.LaunchFailed, What: "make a server's streams", Err: err}, &a)
+	}
+	k, err := keeper.Start(d.Run)
+	if err != nil {
+		return nil, r.deny(err, &a)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	s := &server{Reader: out, Writer: in, in: in, out: out, cancel: cancel, ended: make(chan error, 1)}
+	own := &runner{w: r.w, flags: r.flags, log: r.log}
+	b := box{runner: own, dirs: d, runtime: rt, keeper: k, stdio: launch.Stdio{In: theirIn, Out: theirOut, Err: os.Stderr}}
+	go func() {
+		_, err := b.launch(ctx, a, plan.Task{ID: newID()})
+		own.close()
+		err = errors.Join(err, k.Close())
+		theirOut.Close()
+		theirIn.Close()
+		s.ended <- err
+	}()
+	r.later(func() { s.stop(r.w) })
+	return s, nil
+}
+
+// Close ends the server's input; stop sees to the rest.
+func (s *server) Close() error { return s.in.Close() }
+
+// stop waits for the server to end, and ends it when it does not. It is part of
+// the run's own end, so that no server outlives its agent.
+func (s *server) stop(w world) {
+	s.in.Close()
+	var err error
+	select {
+	case err = <-s.ended:
+	case <-time.After(serverGrace):
+		s.cancel(&reason.Error{Code: reason.TaskStopped, What: "run the server", Expected: "an end after its input ended"})
+		err = <-s.ended
+	}
+	s.out.Close()
+	if err != nil {
+		refusal(w.err, "run", err)
+	}
+}
