@@ -55,6 +55,7 @@ type Node struct {
 
 	doc   *Doc
 	kind  kind
+	flow  bool // written in [] or {}
 	value string
 	items []Node
 	pairs []pair
@@ -147,6 +148,10 @@ func (n Node) OneOf(words ...string) string {
 	}
 	return t
 }
+
+// Flow reports whether a list or mapping is written in brackets or braces; Line
+// and Column are then those of the opening one.
+func (n Node) Flow() bool { return n.flow }
 
 // Texts is a list of strings without repetition; never nil once it was read,
 // so that an empty list differs from an absent one.

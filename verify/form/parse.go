@@ -218,11 +218,12 @@ func (d *Doc) node(n ast.Node, depth int) Node {
 	case *ast.FloatNode:
 		out.kind, out.value = decimal, n.GetToken().Value
 	case *ast.SequenceNode:
-		out.kind = list
+		out.kind, out.flow = list, n.IsFlowStyle
 		for _, v := range n.Values {
 			out.items = append(out.items, d.node(v, depth))
 		}
 	case *ast.MappingNode:
+		out.flow = n.IsFlowStyle
 		d.pairs(&out, n.Values, depth)
 	case *ast.MappingValueNode:
 		d.pairs(&out, []*ast.MappingValueNode{n}, depth)
@@ -236,7 +237,7 @@ func (d *Doc) node(n ast.Node, depth int) Node {
 
 func (d *Doc) pairs(out *Node, values []*ast.MappingValueNode, depth int) {
 	out.kind = mapping
-	if len(values) > 0 {
+	if len(values) > 0 && !out.flow {
 		at := values[0].Key.GetToken().Position
 		out.Line, out.Column = at.Line, at.Column
 	}

@@ -92,15 +92,21 @@ func (a Adoption) replace(old Policy, text string) (string, error) {
 		if r.kind != a.Kind || !r.match.matches(a.Name) || r.digests != nil && !slices.Contains(r.digests, a.Digest) {
 			continue
 		}
-		line := lines[r.line-1]
-		start := strings.Index(line, "- {match: ")
-		if string(r.match) != a.Name || len(r.digests) != 1 || start < 0 || strings.TrimSpace(line[:start]) != "" {
+		start, end, alone := ownLine(lines[r.line-1])
+		if string(r.match) != a.Name || len(r.digests) != 1 || !alone {
 			return "", &reason.Error{Code: reason.AdoptNameGoverned, What: "adopt as " + a.Name, Expected: "a name that no other rule matches",
 				Found: fmt.Sprintf("%s (line %d) matches it", r.where, r.line), Next: "--as " + a.Name + "-mine"}
 		}
-		lines[r.line-1] = line[:start] + "- " + a.rule(a.identity(old)) + "\n"
+		lines[r.line-1] = lines[r.line-1][:start] + a.rule(a.identity(old)) + lines[r.line-1][end:]
 	}
 	return strings.Join(lines, ""), nil
+}
+
+// ownLine finds a rule that is all that a line holds, as Adopt writes it.
+func ownLine(line string) (start, end int, ok bool) {
+	start = strings.Index(line, "{match: ")
+	end = len(strings.TrimRight(line, ", \r\n"))
+	return start, end, start >= 0 && strings.Trim(line[:start], " -") == "" && end > start && line[end-1] == '}'
 }
 
 // identity is the name under which the key stands in the file, or will.
@@ -158,11 +164,10 @@ func (a Adoption) keyFlow() string { return "{key: " + scalar(string(a.Key.PEM()
 // the file writes it. dash is what starts a block entry.
 func add(text, file, key, dash, entry string) (string, error) {
 	doc := form.Parse(file, []byte(text))
-	var value form.Node
-	found := false
+	var head, value form.Node
 	doc.Root().Map(func(k, v form.Node) {
 		if k.Text() == key {
-			value, found = v, true
+			head, value = k, v
 		}
 	})
 	if err := doc.Err(); err != nil {
@@ -170,10 +175,10 @@ func add(text, file, key, dash, entry string) (string, error) {
 	}
 	layout := &reason.Error{Code: reason.AdoptLayout, What: "add to " + file, Expected: "top-level keys that each start a line", Found: "the whole file in one {...}", Next: "write each top-level key on a line of its own"}
 	lines := slices.Collect(strings.Lines(text))
-	if doc.Root().Column != 1 {
+	if doc.Root().Flow() || doc.Root().Column != 1 {
 		return "", layout
 	}
-	if !found {
+	if head.Line == 0 {
 		if !strings.HasSuffix(text, "\n") {
 			text += "\n"
 		}
@@ -182,19 +187,20 @@ func add(text, file, key, dash, entry string) (string, error) {
 	line := lines[value.Line-1]
 	at := offset(line, value.Column)
 	switch {
-	case at >= len(line):
-		return "", layout
-	case line[at] == '[' || line[at] == '{':
-		rest := line[at+1:]
-		if strings.HasPrefix(strings.TrimSpace(rest), "]") || strings.HasPrefix(strings.TrimSpace(rest), "}") {
-			lines[value.Line-1] = line[:at+1] + entry + rest
-		} else {
-			lines[value.Line-1] = line[:at+1] + entry + ", " + rest
+	case value.Flow():
+		rest := strings.TrimSpace(line[at+1:])
+		before, after := "", ", "
+		if dash != "" {
+			before, after = "\n  ", ",\n  "
 		}
-	case strings.TrimSpace(line[:at]) != "":
+		if strings.HasPrefix(rest, "]") || strings.HasPrefix(rest, "}") {
+			after = strings.Replace(after, ",", "", 1)
+		}
+		lines[value.Line-1] = line[:at+1] + before + entry + after + line[at+1:]
+	case value.Line == head.Line || strings.TrimSpace(line[:at]) != "":
 		return "", layout
-	default:
-		lines = slices.Insert(lines, value.Line-1, line[:at]+dash+entry+"\n")
+	default: // directly below the key, above any comment of the first entry
+		lines = slices.Insert(lines, head.Line, line[:at]+dash+entry+"\n")
 	}
 	return strings.Join(lines, ""), nil
 }

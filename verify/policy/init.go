@@ -172,7 +172,7 @@ func try(head, demand string, in Input) (ok bool, why string) {
 	d := Evaluate(p, in)
 	for _, f := range d.findings {
 		if !f.Pass {
-			return false, string(f.Code) + ": " + clip(f.Found)
+			return false, string(f.Code) + ": " + f.Found
 		}
 	}
 	return d.Allowed(), ""

@@ -14,7 +14,7 @@ func (p pattern) fault(k artifact.Kind) string {
 	switch {
 	case p == "":
 		return "an empty pattern"
-	case strings.ContainsAny(string(p), "?[]{}()\\^$+|! \t"):
+	case strings.ContainsAny(string(p), "?[]{}()\\^$+|!"), strings.ContainsFunc(string(p), func(r rune) bool { return r <= ' ' || r >= 0x7f }):
 		return "a character that a name cannot hold"
 	case strings.HasPrefix(string(p), "/") || strings.HasSuffix(string(p), "/") || strings.Contains(string(p), "//"):
 		return "an empty component"

@@ -29,7 +29,7 @@ func scalar(s string) string {
 	const safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./@:+"
 	letters := "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ./"
 	plain := s != "" && strings.Trim(s, safe) == "" && strings.ContainsRune(letters, rune(s[0])) &&
-		!strings.HasSuffix(s, ":") && !strings.HasPrefix(s, ".")
+		!strings.HasSuffix(s, ":") && (s[0] != '.' || strings.Contains(s, "/"))
 	switch strings.ToLower(s) {
 	case "true", "false", "null", "yes", "no", "on", "off", "y", "n":
 		plain = false

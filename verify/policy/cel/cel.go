@@ -1,6 +1,6 @@
 // Package cel holds conditions over a predicate, for what typed policy fields
 // cannot say. A condition is one expression of the Common Expression Language
-// (https://github.com/google/cel-spec) of type bool over these variables:
+// (https://github.com/google/cel-spec) that is true or false, over these variables:
 //
 //	predicate   the signed predicate: maps, lists, strings, numbers, booleans, null
 //	now         the time of the decision
@@ -57,7 +57,7 @@ func Compile(source string) (Program, error) {
 	if issues.Err() != nil {
 		return Program{}, oneLine(issues.Err())
 	}
-	if t := checked.OutputType(); t != cel.BoolType {
+	if t := checked.OutputType(); t != cel.BoolType && t != cel.DynType {
 		return Program{}, fmt.Errorf("a condition of type %s, bool is needed", t)
 	}
 	program, err := env.Program(checked, cel.CostLimit(maxCost))
