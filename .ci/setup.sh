@@ -81,7 +81,7 @@ version() { (cd / && GOTOOLCHAIN=local GOFLAGS= "$1" env GOVERSION | sed 's/^go/
 want=$(sed -n 's/^go //p' go.mod)
 if command -v go >/dev/null && ! older "$(version go)" "$want"; then
 	rm -f .cache/go
-elif ! [ -x .cache/go/bin/go ] || older "$(version .cache/go/bin/go)" "$want"; then
+elif ! [ -x .cache/go/bin/go ] || older "$(version "$PWD/.cache/go/bin/go")" "$want"; then
 	case $(uname -m) in
 	x86_64) arch=amd64 ;;
 	aarch64) arch=arm64 ;;
