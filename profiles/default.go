@@ -37,7 +37,7 @@ func defaultFor(arch Arch) Profile {
 	}
 	names := make([]string, 0, 400)
 	for n := range strings.FieldsSeq(listed) {
-		if _, bad := never[n]; !bad && !conditional[n] {
+		if never(n) == "" && !conditional(n) {
 			names = append(names, n)
 		}
 	}
@@ -58,8 +58,13 @@ func defaultFor(arch Arch) Profile {
 
 // conditional are the names that Default allows by argument or answers in its
 // own way: moby's unconditional rules must not decide them.
-var conditional = map[string]bool{"socket": true, "socketpair": true, "personality": true, "ioctl": true,
-	"execveat": true, "clone": true, "clone3": true, "memfd_create": true}
+func conditional(name string) bool {
+	switch name {
+	case "socket", "socketpair", "personality", "ioctl", "execveat", "clone", "clone3", "memfd_create":
+		return true
+	}
+	return false
+}
 
 // namespaces are the clone flags that make a namespace. CLONE_NEWTIME shares
 // its bit with the exit signal of clone, and needs clone3 or unshare.

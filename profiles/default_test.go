@@ -132,7 +132,7 @@ func TestMobyConditions(t *testing.T) {
 			}
 		}
 		for n := range seen {
-			if !conditional[n] {
+			if !conditional(n) {
 				t.Errorf("%s: moby has a condition on %s", a.goarch, n)
 			}
 		}

@@ -143,8 +143,8 @@ func (l *linter) forbidden() {
 			continue
 		}
 		for _, n := range r.Names {
-			switch why, bad := never[n]; {
-			case bad:
+			switch why := never(n); {
+			case why != "":
 				l.fail(i, n, "allowed: %s", why)
 			case n == "clone3":
 				l.fail(i, n, "allowed: its flags lie in memory, where no filter sees them; let it answer ENOSYS")

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -30,9 +30,18 @@ var (
 		specs.OpGreaterEqual, specs.OpGreaterThan, specs.OpMaskedEqual}
 	flags = []specs.LinuxSeccompFlag{"SECCOMP_FILTER_FLAG_TSYNC", specs.LinuxSeccompFlagLog,
 		specs.LinuxSeccompFlagSpecAllow, specs.LinuxSeccompFlagWaitKillableRecv}
-	archText = regexp.MustCompile(`^SCMP_ARCH_[A-Z0-9_]{1,32}$`)
-	nameText = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,63}$`)
 )
+
+// isArch accepts SCMP_ARCH_ and up to 32 capitals, digits and "_".
+func isArch(s string) bool {
+	rest, ok := strings.CutPrefix(s, "SCMP_ARCH_")
+	return ok && rest != "" && len(rest) <= 32 && strings.Trim(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == ""
+}
+
+// isName accepts up to 64 small letters, digits and "_", no digit first.
+func isName(s string) bool {
+	return s != "" && len(s) <= 64 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_") == "" && (s[0] < '0' || s[0] > '9')
+}
 
 // Parse reads a profile. Errors read `seccomp profile: syscalls[3]: ...`.
 func Parse(raw []byte) (Profile, error) {
@@ -74,7 +83,7 @@ func (p Profile) check() error {
 		return fmt.Errorf("defaultErrnoRet %d, at most %d", *p.DefaultErrno, maxErrno)
 	}
 	for _, a := range p.Arches {
-		if !archText.MatchString(string(a)) {
+		if !isArch(string(a)) {
 			return fmt.Errorf("architecture %q", a)
 		}
 	}
@@ -105,7 +114,7 @@ func (r Rule) check() error {
 		return fmt.Errorf("%d names, at most %d", len(r.Names), maxNames)
 	}
 	for _, n := range r.Names {
-		if !nameText.MatchString(n) {
+		if !isName(n) {
 			return fmt.Errorf("name %q", n)
 		}
 	}

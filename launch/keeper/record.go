@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -55,10 +54,23 @@ func (e Entry) String() string {
 	return "process " + strconv.Itoa(e.Init)
 }
 
-var (
-	cgroupText = regexp.MustCompile(`^/ztlaunch/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
-	errEntry   = errors.New("not a name that a task can own")
-)
+var errEntry = errors.New("not a name that a task can own")
+
+// taskCgroup reports whether path is "/ztlaunch/" and one name of at most 128
+// letters, digits and "_.-", which begins with a letter or digit.
+func taskCgroup(path string) bool {
+	name, ok := strings.CutPrefix(path, "/ztlaunch/")
+	if !ok || name == "" || len(name) > 128 {
+		return false
+	}
+	for i, c := range []byte(name) {
+		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !alnum && (i == 0 || c != '_' && c != '.' && c != '-') {
+			return false
+		}
+	}
+	return true
+}
 
 // check keeps a slip of ours from removing what is not a task's: a path must be
 // clean and lie at least three deep.
@@ -75,7 +87,7 @@ func (e Entry) check() error {
 	}
 	if e.Cgroup != "" {
 		kinds++
-		if !cgroupText.MatchString(e.Cgroup) || strings.HasSuffix(e.Cgroup, "..") {
+		if !taskCgroup(e.Cgroup) {
 			return errEntry
 		}
 	}

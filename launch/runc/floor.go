@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,11 +20,16 @@ type floor struct {
 	branch, lowest string
 }
 
-// floors holds, per runtime, what its published fixes ask for. The last fix
-// that all rows contain is CVE-2026-41579 (an image whose /dev is a symlink).
-var floors = map[string][]floor{
-	"runc": {{"1.3.0-rc.1", "1.3.6"}, {"1.4.0-rc.1", "1.4.3"}, {"1.5.0-rc.1", "1.5.0-rc.3"}},
-	"crun": {{"1.0", "1.28"}},
+// floors is what the published fixes of a runtime ask for. The last fix that all
+// rows contain is CVE-2026-41579 (an image whose /dev is a symlink).
+func floors(name string) []floor {
+	switch name {
+	case "runc":
+		return []floor{{"1.3.0-rc.1", "1.3.6"}, {"1.4.0-rc.1", "1.4.3"}, {"1.5.0-rc.1", "1.5.0-rc.3"}}
+	case "crun":
+		return []floor{{"1.0", "1.28"}}
+	}
+	return nil
 }
 
 // kernelFloor: on these kernels (first bad, first good) device rules on cgroup
@@ -43,8 +47,8 @@ type Facts struct {
 // Codes: runtime-unknown, runtime-too-old.
 func Floor(name, version string, host Facts) error {
 	what := "check the version of " + name
-	rows, ok := floors[name]
-	if !ok {
+	rows := floors(name)
+	if rows == nil {
 		return &reason.Error{Code: reason.RuntimeUnknown, What: what, Expected: "runc or crun", Found: name}
 	}
 	v, ok := parseVersion(version)
@@ -79,22 +83,43 @@ type version [4]int
 
 const released = 1 << 30
 
-var versionText = regexp.MustCompile(`^([0-9]{1,6})\.([0-9]{1,6})(?:\.([0-9]{1,6}))?(?:-rc\.?([0-9]{1,6}))?`)
-
-// parseVersion reads "1.5.2", "1.28" or "1.4.0-rc.3"; what a distribution
-// appends does not count.
+// parseVersion reads "1.5.2", "1.28", "1.4.0-rc.3" or "1.0.0-rc6"; what a
+// distribution appends does not count. A number has at most six digits.
 func parseVersion(s string) (version, bool) {
-	m := versionText.FindStringSubmatch(s)
-	if m == nil {
-		return version{}, false
-	}
 	v := version{3: released}
-	for i, d := range m[1:] {
-		if d != "" {
-			v[i], _ = strconv.Atoi(d) // at most six digits
+	rest := s
+	for i := range 3 {
+		n, after, ok := number(rest)
+		if !ok {
+			return version{}, false
+		}
+		v[i] = n
+		next, dot := strings.CutPrefix(after, ".")
+		if _, _, more := number(next); !dot || !more {
+			rest = after
+			if i == 0 {
+				return version{}, false
+			}
+			break
+		}
+		rest = next
+	}
+	if rc, ok := strings.CutPrefix(rest, "-rc"); ok {
+		if n, _, ok := number(strings.TrimPrefix(rc, ".")); ok {
+			v[3] = n
 		}
 	}
 	return v, true
+}
+
+// number reads the digits that s begins with.
+func number(s string) (n int, rest string, ok bool) {
+	digits := len(s) - len(strings.TrimLeft(s, "0123456789"))
+	if digits == 0 || digits > 6 {
+		return 0, s, false
+	}
+	n, _ = strconv.Atoi(s[:digits]) // at most six digits
+	return n, s[digits:], true
 }
 
 func must(s string) version {
