@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -174,7 +175,8 @@ func signers(r verify.Report) []string {
 	for _, p := range r.Decision.Proved() {
 		all = append(all, p.Signer.String())
 	}
-	return all
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 func envelopes(r verify.Report) []digest.Digest {

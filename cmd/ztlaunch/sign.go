@@ -84,7 +84,7 @@ func (w world) signer(args []string, key, passfile string) (sign.Key, artifact.R
 	if len(args) != 1 {
 		return sign.Key{}, artifact.Reference{}, wrong("read the command", "one reference", "")
 	}
-	ref, err := artifact.Parse(args[0])
+	ref, err := parseRef(args[0], "")
 	if err != nil {
 		return sign.Key{}, artifact.Reference{}, err
 	}
