@@ -29,14 +29,12 @@ install() {
 	local required=$1
 	shift
 	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-		local apt=(apt-get -o DPkg::Lock::Timeout=300 -y)
 		say "installing $*"
-		if ! DEBIAN_FRONTEND=noninteractive "${apt[@]}" install --no-install-recommends "$@" >.cache/apt.log 2>&1; then
-			# A fresh machine has no package lists, or old ones.
-			"${apt[@]}" update >.cache/apt.log 2>&1 &&
-				DEBIAN_FRONTEND=noninteractive "${apt[@]}" install --no-install-recommends "$@" >>.cache/apt.log 2>&1 && return
-		else
-			return
+		apt() { DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -y "$@" >>.cache/apt.log 2>&1; }
+		: >.cache/apt.log
+		# A fresh machine has no package lists, or old ones.
+		if apt install --no-install-recommends "$@" || { apt update && apt install --no-install-recommends "$@"; }; then
+			return 0
 		fi
 		say "apt-get could not install $*:"
 		tail -n 15 .cache/apt.log >&2
