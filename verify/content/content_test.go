@@ -81,6 +81,12 @@ func TestReader(t *testing.T) {
 	if _, err := io.ReadFull(Verify(strings.NewReader("abX"), digest.FromString("abc"), 3), make([]byte, 3)); err == nil {
 		t.Error("a caller that counts gets all bytes of a wrong blob")
 	}
+	for _, size := range []int64{2, 4} { // the right digest does not make up for the wrong size
+		var m *Mismatch
+		if _, err := io.ReadAll(Verify(strings.NewReader("abc"), digest.FromString("abc"), size)); !errors.As(err, &m) {
+			t.Errorf("size %d: %v", size, err)
+		}
+	}
 	broken := errors.New("broken")
 	if _, err := io.ReadAll(Verify(iotest.ErrReader(broken), d, -1)); err != broken {
 		t.Errorf("a read error becomes %v", err)

@@ -135,6 +135,10 @@ func TestAttachLayout(t *testing.T) {
 	if err != nil || len(res.Attachments) != 10 || len(res.Problems) != 0 {
 		t.Errorf("%d attachments, %v, %v", len(res.Attachments), problemCodes(res.Problems), err)
 	}
+	raw, err := os.ReadFile(filepath.Join(dir, "index.json")) // blobs that it does not list are found too
+	if n := strings.Count(string(raw), `"digest"`); err != nil || n != 11 {
+		t.Errorf("index.json lists %d, want the index, two referrers and eight new ones; %v", n, err)
+	}
 	if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) != 0 {
 		t.Errorf("%v are left behind", left)
 	}

@@ -63,9 +63,11 @@ func TestCopyRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		to := filepath.Join(t.TempDir(), "to")
-		_, err := Copy(t.Context(), parse(t, "oci-layout:"+dir+":1.4"), parse(t, "oci-layout:"+to+":x"), options(t))
-		if e, ok := reason.Of(err); !ok || e.Code != v.code {
-			t.Errorf("%s: %v, want %s", name, err, v.code)
+		for _, target := range []string{"oci-layout:" + to + ":x", realRegistry(t, true) + "/agents/coder:x"} {
+			_, err := Copy(t.Context(), parse(t, "oci-layout:"+dir+":1.4"), parse(t, target), options(t))
+			if e, ok := reason.Of(err); !ok || e.Code != v.code {
+				t.Errorf("%s to %s: %v, want %s", name, target, err, v.code)
+			}
 		}
 		if _, err := os.Stat(filepath.Join(to, "blobs/sha256", v.digest.Encoded())); err == nil {
 			t.Errorf("%s: the damaged blob was copied", name)

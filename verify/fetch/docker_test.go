@@ -154,6 +154,7 @@ func TestDockerArchiveRefuses(t *testing.T) {
 		{"manifest-twice", edit("manifest.json", func(s string) string { return strings.Replace(s, `"Layers"`, `"Layers":[],"Layers"`, 1) }), reason.JSONDuplicateKey},
 		{"empty", edit("manifest.json", func(string) string { return "[]" }), reason.ImageAbsent},
 		{"two", edit("manifest.json", func(s string) string { return "[" + s[1:len(s)-1] + "," + s[1:len(s)-1] + "]" }), reason.ReferenceAmbiguous},
+		{"more-layers", edit("manifest.json", func(s string) string { return strings.Replace(s, `"1/layer.tar",`, `"1/layer.tar","1/layer.tar",`, 1) }), reason.ConfigDiffIDs},
 		{"fewer-layers", edit("manifest.json", func(s string) string { return strings.Replace(s, `"1/layer.tar",`, "", 1) }), reason.ConfigDiffIDs},
 	} {
 		files, _, _ := savedFiles(t, "coder:1.4")

@@ -171,6 +171,18 @@ func TestPullNever(t *testing.T) {
 	if err != nil || problemCodes(res.Problems) != "store evidence-incomplete" {
 		t.Errorf("never: %v, %v", problemCodes(res.Problems), err)
 	}
+	// Half of the evidence is no whole search either.
+	s.over = func(path string, rw http.ResponseWriter, _ *http.Request) bool {
+		if path == "referrers/"+string(w.image) {
+			rw.WriteHeader(http.StatusForbidden)
+			return true
+		}
+		return false
+	}
+	res, err = Resolve(t.Context(), s.ref(t), o)
+	if err != nil || problemCodes(res.Problems) != "referrers-api referrers-forbidden" || len(res.Attachments) != 1 {
+		t.Errorf("half: %v, %v, %v", res.Attachments, problemCodes(res.Problems), err)
+	}
 	s.over = nil
 	res, err = Resolve(t.Context(), s.ref(t), o)
 	if err != nil || res.Local {

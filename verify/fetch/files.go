@@ -86,10 +86,6 @@ func (t *tarFile) scan(what string) error {
 	if kind := compression(magic[:n]); kind != "" {
 		return &reason.Error{Code: reason.ArchiveCompressed, What: "read " + what, Expected: "an uncompressed tar file", Found: kind, Next: "decompress it first"}
 	}
-	info, err := t.f.Stat()
-	if err != nil {
-		return malformed(err)
-	}
 	r := tar.NewReader(t.f)
 	for {
 		h, err := r.Next()
@@ -110,9 +106,6 @@ func (t *tarFile) scan(what string) error {
 		e := entry{offset: at, size: h.Size}
 		switch h.Typeflag {
 		case tar.TypeReg:
-			if h.Size > info.Size()-at {
-				return malformed(io.ErrUnexpectedEOF)
-			}
 		case tar.TypeSymlink:
 			e = entry{link: path.Join(path.Dir(name), h.Linkname)}
 		case tar.TypeLink:

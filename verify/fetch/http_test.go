@@ -113,6 +113,40 @@ func TestPlainHTTP(t *testing.T) {
 	}
 }
 
+// TestPlainHTTPInside: a registry elsewhere sends us to this machine.
+func TestPlainHTTPInside(t *testing.T) {
+	w := newWorld()
+	inside := serve(t, w)
+	s, o := tlsServer(t, w)
+	s.over = func(path string, rw http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(path, "blobs/") {
+			http.Redirect(rw, r, inside.URL+r.URL.Path, http.StatusTemporaryRedirect)
+			return true
+		}
+		return false
+	}
+	_, err := Resolve(t.Context(), parse(t, "registry.example.com/r:1.4"), o)
+	wantCode(t, err, reason.RegistryPlainHTTP)
+	if n := inside.requests.Load(); n != 0 {
+		t.Errorf("%d requests to this machine", n)
+	}
+}
+
+// TestAsSent: nobody is asked for compressed bytes, which would be taken apart
+// before they are hashed.
+func TestAsSent(t *testing.T) {
+	s := serve(t, newWorld())
+	s.over = func(_ string, _ http.ResponseWriter, r *http.Request) bool {
+		if got := r.Header.Get("Accept-Encoding"); got != "" {
+			t.Errorf("%s with Accept-Encoding %s", r.URL.Path, got)
+		}
+		return false
+	}
+	if _, err := Resolve(t.Context(), s.ref(t), options(t)); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestPlainHTTPToken: an HTTPS registry sends us for a token in plain HTTP.
 func TestPlainHTTPToken(t *testing.T) {
 	var asked atomic.Int64

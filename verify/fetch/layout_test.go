@@ -158,6 +158,8 @@ func TestLayoutIgnoresStatements(t *testing.T) {
 	w := newWorld()
 	w.put([]byte(`{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"sha256":"` + w.image.Encoded() + `"}}]}`))
 	w.put([]byte(`{"subject":{"digest":"` + string(w.other) + `"},"text":"` + string(w.image) + `"}`))
+	w.manifest(typeManifest, map[string]any{"schemaVersion": 2, "mediaType": typeManifest, "config": w.desc(w.config, typeConfig), "layers": []any{},
+		"subject": w.desc(w.other, typeManifest), "annotations": map[string]string{"not": string(w.image)}})
 	res, err := Resolve(t.Context(), parse(t, "oci-layout:"+w.layout(t, true)), options(t))
 	if err != nil {
 		t.Fatal(err)

@@ -167,7 +167,7 @@ func TestIndexRefuses(t *testing.T) {
 		{"good", index(arm, good), ""},
 		{"attestation-first", index(entry(w.other, typeManifest, "unknown", "unknown", nil), good), ""},
 		{"feature-first", index(entry(w.other, typeManifest, "linux", "amd64", func(d *ocispec.Descriptor) { d.Platform.OSFeatures = []string{"x"} }), good), ""},
-		{"absent", index(arm, entry(w.other, typeManifest, "windows", "amd64", nil)), reason.PlatformAbsent},
+		{"absent", index(arm, entry(w.other, typeManifest, "unknown", "unknown", nil), entry(w.other, typeManifest, "windows", "amd64", nil)), reason.PlatformAbsent},
 		{"empty", index(), reason.PlatformAbsent},
 		{"no-platform", index(w.desc(w.image, typeManifest)), reason.PlatformAbsent},
 		{"nested", index(entry(w.index, typeIndex, "linux", "amd64", nil)), reason.IndexNested},
@@ -238,6 +238,22 @@ func TestConfigRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want %s", c.name, err, c.code)
 		}
 	}
+}
+
+// TestStoredSize: a blob in the store does not make a lie about its size true.
+func TestStoredSize(t *testing.T) {
+	w := newWorld()
+	s := serve(t, w)
+	o := options(t)
+	if _, err := Resolve(t.Context(), s.ref(t), o); err != nil {
+		t.Fatal(err)
+	}
+	e := w.desc(w.image, typeManifest)
+	e.Platform = &ocispec.Platform{OS: "linux", Architecture: "amd64"}
+	e.Size++
+	w.index = w.manifest(typeIndex, map[string]any{"schemaVersion": 2, "mediaType": typeIndex, "manifests": []ocispec.Descriptor{e}})
+	_, err := Resolve(t.Context(), s.ref(t).WithDigest(w.index), o)
+	wantCode(t, err, reason.MismatchManifest)
 }
 
 // TestPlatformVariants: arm without a variant in the config is what the index

@@ -17,12 +17,8 @@ import (
 
 // lacking are the statuses by which registries say that they do not know the
 // referrers API. Every other status but 200 is a problem.
-func lacking(status int) bool {
-	switch status {
-	case http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable:
-		return true
-	}
-	return false
+func lacking() []int {
+	return []int{http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable}
 }
 
 // fallbackTag is where a registry without the API keeps the list (OCI
@@ -60,16 +56,15 @@ func (r *registry) api(ctx context.Context, subject digest.Digest) ([]referrer, 
 	var all []referrer
 	for next := "referrers/" + string(subject); next != ""; {
 		resp, err := r.do(ctx, request{method: http.MethodGet, path: next, header: http.Header{"Accept": {ocispec.MediaTypeImageIndex}},
-			want: []int{200, 400, 404, 405, 406}, what: what, evidence: true})
+			want: append(lacking(), http.StatusOK), what: what, evidence: true})
 		if err != nil {
 			return nil, err
 		}
-		if lacking(resp.StatusCode) && all == nil {
-			resp.Body.Close()
-			return nil, nil
-		}
 		if resp.StatusCode != http.StatusOK {
 			resp.Body.Close()
+			if all == nil {
+				return nil, nil
+			}
 			return nil, r.trouble(ctx, what, true, &statusError{status: resp.StatusCode})
 		}
 		page, err := r.list(resp, what, ReferrersAPI)
