@@ -14,11 +14,7 @@ func (v Verdict) Allowed() bool { return allows(v.Action) }
 
 // allows is true of actions that let the call through, watched or not.
 func allows(a Action) bool {
-	switch a {
-	case specs.ActAllow, specs.ActLog, specs.ActTrace, specs.ActNotify:
-		return true
-	}
-	return false
+	return a == specs.ActAllow || a == specs.ActLog || a == specs.ActTrace || a == specs.ActNotify
 }
 
 // Evaluate is the verdict for a call by name; missing arguments are 0. It says

@@ -64,8 +64,7 @@ func (p Profile) Lint(arch Arch) []Problem {
 
 // whole judges what is not about a rule.
 func (l *linter) whole() {
-	switch l.p.Default {
-	case specs.ActAllow, specs.ActLog, specs.ActTrace, specs.ActNotify:
+	if allows(l.p.Default) {
 		l.fail(-1, "", "the default action %s lets calls through that no rule names", l.p.Default)
 	}
 	for _, a := range l.p.Arches {

@@ -23,10 +23,10 @@ func TestMain(m *testing.M) {
 	if os.Args[0] == refuserName {
 		err := Quick().Launch()
 		if e, ok := reason.Of(err); ok {
-			fmt.Println(e.Code, "|", e.Found, "|", e.Next)
+			fmt.Fprintln(os.Stdout, e.Code, "|", e.Found, "|", e.Next)
 			os.Exit(3)
 		}
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		os.Exit(0)
 	}
 	os.Exit(m.Run())

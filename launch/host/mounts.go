@@ -113,8 +113,12 @@ func erofsSealed(string) (string, error) {
 	f := os.NewFile(uintptr(fd), "file")
 	defer f.Close()
 	var b [16]byte
-	if n, err := f.Read(b[:]); string(b[:n]) != "probe" {
-		return "", fmt.Errorf("read in the image: %q, %v", b[:n], err)
+	n, err := f.Read(b[:])
+	if err != nil {
+		return "", fmt.Errorf("read in the image: %w", err)
+	}
+	if string(b[:n]) != "probe" {
+		return "", fmt.Errorf("the image holds %q", b[:n])
 	}
 	return "mounted from a sealed ramfs", nil
 }

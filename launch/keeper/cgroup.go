@@ -196,10 +196,7 @@ func processes(dir string) ([]int, error) {
 			pids = append(pids, pid)
 		}
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return pids, nil // it went meanwhile
-	}
+	entries, _ := os.ReadDir(dir) // none if it went meanwhile
 	for _, e := range entries {
 		if !e.IsDir() {
 			continue

@@ -122,12 +122,13 @@ func start(run string, held []*os.File) (*Keeper, error) {
 
 // settle makes and locks the folder, begins the record, and shares the lock.
 func (k *Keeper) settle() error {
-	for k.lock == nil {
+	for first := true; k.lock == nil; first = false {
 		err := os.Mkdir(k.dir, 0o700)
-		if err != nil {
+		if err != nil && (first || !errors.Is(err, os.ErrExist)) {
 			return err
 		}
-		// Nil when a sweep came between and took the empty folder for a dead one.
+		// Nil when a sweep came between: it takes the empty folder for a dead
+		// one, and is about to remove it.
 		if k.lock, err = lockFolder(k.dir); err != nil {
 			return err
 		}

@@ -123,7 +123,7 @@ func parseRecord(r io.Reader) ([]Entry, error) {
 	lines := bufio.NewReader(io.LimitReader(r, recordMax))
 	for n := 1; ; n++ {
 		line, err := lines.ReadBytes('\n')
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return entries, errors.Join(errs...) // without its newline it was never finished
 		}
 		if err != nil {

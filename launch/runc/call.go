@@ -46,11 +46,11 @@ func (r Runtime) run(ctx context.Context, c call) error {
 	if r.exe == nil {
 		return &reason.Error{Code: reason.RuntimeAbsent, What: c.what, Expected: "a runtime", Found: "none"}
 	}
-	log, err := memory("log")
+	said, err := memory("log")
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer said.Close()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return unreadable(os.DevNull, err)
@@ -64,7 +64,7 @@ func (r Runtime) run(ctx context.Context, c call) error {
 		files = append(files, f)
 	}
 	files = append(files, c.extra...)
-	files = append(files, log)
+	files = append(files, said)
 	args := []string{"runc", "--log", "/proc/self/fd/" + strconv.Itoa(len(files)-1), "--log-format", "json"}
 	if c.root != "" {
 		args = append(args, "--root", c.root)
@@ -91,13 +91,13 @@ func (r Runtime) run(ctx context.Context, c call) error {
 	case ctx.Err() != nil && !state.Success():
 		return &reason.Error{Code: c.code, What: c.what, Err: context.Cause(ctx)}
 	case !state.Success():
-		said := state.String()
-		if b, err := contents(log); err == nil {
+		found := state.String()
+		if b, err := contents(said); err == nil {
 			if m := lastError(b); m != "" {
-				said = m
+				found = m
 			}
 		}
-		return &reason.Error{Code: c.code, What: c.what, Found: said}
+		return &reason.Error{Code: c.code, What: c.what, Found: found}
 	}
 	return nil
 }

@@ -273,7 +273,7 @@ func TestDescriptors(t *testing.T) {
 		_, err := life.Read(make([]byte, 1))
 		ended <- err
 	}()
-	if err := <-ended; err != io.EOF {
+	if err := <-ended; !errors.Is(err, io.EOF) {
 		t.Errorf("the line reads %v", err)
 	}
 	b.start(t, i)

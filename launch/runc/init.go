@@ -33,7 +33,7 @@ func (i Init) fd() int { return int(i.file.Fd()) }
 func (i Init) File() *os.File { return i.file }
 
 // Close lets go of the process; it does not end it.
-func (i Init) Close() error { return i.file.Close() }
+func (i Init) Close() { i.file.Close() }
 
 // Signal sends sig; a process that has ended is no error.
 func (i Init) Signal(sig syscall.Signal) error {

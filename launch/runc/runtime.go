@@ -97,11 +97,10 @@ func (r Runtime) Form() Form { return r.form }
 func (r Runtime) Pinned() bool { return r.pinned }
 
 // Close gives the descriptor back. Containers that run are not affected.
-func (r Runtime) Close() error {
-	if r.exe == nil {
-		return nil
+func (r Runtime) Close() {
+	if r.exe != nil {
+		r.exe.Close()
 	}
-	return r.exe.Close()
 }
 
 // file is a path to the proven bytes that any process of this user can

@@ -27,7 +27,7 @@ func Need(t testing.TB) (path, pin string) {
 		path = filepath.Join(top(), "bin", "ztlaunch-runc")
 	}
 	b, err := os.ReadFile(path)
-	why := ""
+	var why string
 	switch {
 	case err != nil:
 		why = "ZTLAUNCH_E2E: no runtime was built: " + err.Error()
