@@ -150,10 +150,12 @@ func TestAdmit(t *testing.T) {
 		"expired":        {d, s.in.Artifact, s.in.Tree, policy.Run, now.Add(time.Hour + time.Second), time.Hour, reason.AdmissionExpired},
 		"clock-back":     {d, s.in.Artifact, s.in.Tree, policy.Run, now.Add(-time.Hour), time.Hour, reason.AdmissionExpired},
 	} {
-		_, err := Admit(c.d, c.a, c.t, c.p, c.now, c.age)
-		if e, ok := reason.Of(err); !ok || e.Code != c.want {
-			t.Errorf("%s: error = %v, want %s", name, err, c.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			_, err := Admit(c.d, c.a, c.t, c.p, c.now, c.age)
+			if e, ok := reason.Of(err); !ok || e.Code != c.want {
+				t.Errorf("error = %v, want %s", err, c.want)
+			}
+		})
 	}
 	if err := good.Holds(now.Add(time.Hour)); err != nil {
 		t.Errorf("at its end: %v", err)
@@ -223,14 +225,16 @@ func TestRevoked(t *testing.T) {
 		"none-now":    {policy.Feed{}, now, reason.FeedRolledBack},
 		"stale":       {feed(8), now.Add(2 * time.Hour), reason.DenyFeedStale},
 	} {
-		err := Revoked(a, c.feed, c.now)
-		e, _ := reason.Of(err)
-		if c.want == "" && err != nil || c.want != "" && (e == nil || e.Code != c.want) {
-			t.Errorf("%s: error = %v, want %q", name, err, c.want)
-		}
-		if err != nil && strings.Contains(err.Error(), "\x1b") {
-			t.Errorf("%s: %q carries an escape", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			err := Revoked(a, c.feed, c.now)
+			e, _ := reason.Of(err)
+			if c.want == "" && err != nil || c.want != "" && (e == nil || e.Code != c.want) {
+				t.Errorf("error = %v, want %q", err, c.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "\x1b") {
+				t.Errorf("%q carries an escape", err)
+			}
+		})
 	}
 	if Revoked(Admission{}, policy.Feed{}, now) == nil {
 		t.Error("the zero admission is not revoked")

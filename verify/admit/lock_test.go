@@ -147,14 +147,16 @@ func TestCompare(t *testing.T) {
 		"zero-age":  {func(*Entry) {}, ""},
 		"other-tag": {func(e *Entry) { e.Tag = "2" }, ""}, // Find looks at tags
 	} {
-		e := entry
-		e.Platforms = append([]Platform(nil), entry.Platforms...)
-		c.change(&e)
-		err := e.Compare(a)
-		got, _ := reason.Of(err)
-		if c.want == "" && err != nil || c.want != "" && (got == nil || got.Code != c.want || got.Expected == "" || got.Found == "" || got.Next == "") {
-			t.Errorf("%s: error = %v, want %q", name, err, c.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			e := entry
+			e.Platforms = append([]Platform(nil), entry.Platforms...)
+			c.change(&e)
+			err := e.Compare(a)
+			got, _ := reason.Of(err)
+			if c.want == "" && err != nil || c.want != "" && (got == nil || got.Code != c.want || got.Expected == "" || got.Found == "" || got.Next == "") {
+				t.Errorf("error = %v, want %q", err, c.want)
+			}
+		})
 	}
 	if entry.Compare(Admission{}) == nil {
 		t.Error("nothing was found to be the same")

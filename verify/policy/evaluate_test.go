@@ -176,6 +176,12 @@ func TestInput(t *testing.T) {
 			t.Errorf("without %s: allowed %v, exit %d, %+v", name, d.Allowed(), d.Exit(), d.Findings())
 		}
 	}
+	empty := s.policy
+	empty.rules = slices.Clone(s.policy.rules)
+	empty.rules[0].demands = nil
+	if d := Evaluate(empty, s.in); d.Allowed() || d.Exit() != 5 {
+		t.Errorf("a rule without demands: allowed %v, exit %d", d.Allowed(), d.Exit())
+	}
 	if d := (Decision{}); d.Allowed() || d.Exit() != 5 {
 		t.Errorf("the zero decision: allowed %v, exit %d", d.Allowed(), d.Exit())
 	}

@@ -7,6 +7,6 @@ const (
 )
 
 var sbomRows = []Row{
-	{SBOMMalformed, Denied, "the SBOM does not parse: broken JSON, a key twice, too large, or a required member is missing", "sbom TestParse/malformed"},
-	{SBOMUnsupported, Denied, "the SBOM is of a family or version that is not read", "sbom TestParse/unsupported"},
+	{SBOMMalformed, Denied, "the SBOM does not parse: broken JSON, a key twice, too large, or a required member is missing", "sbom TestParse/bad-type"},
+	{SBOMUnsupported, Denied, "the SBOM is of a family or version that is not read", "sbom TestParse/bad-version-spdx"},
 }
