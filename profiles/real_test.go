@@ -29,7 +29,7 @@ func run(t *testing.T, id string, b *runctest.Bundle, stdin string) (runc.Exit, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	t.Cleanup(r.Close)
 	if err := runc.Adopt(); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,11 @@ func run(t *testing.T, id string, b *runctest.Bundle, stdin string) (runc.Exit, 
 	c := runc.Container{ID: id, Bundle: b.Dir, State: filepath.Join(b.Dir, "state"), Streams: runc.Streams{Stdin: in, Stdout: out, Stderr: out}}
 	b.Spec.Linux.Seccomp = Default().Spec()
 	b.Write(t)
-	t.Cleanup(func() { _ = r.Delete(context.Background(), c) })
+	t.Cleanup(func() {
+		if err := r.Delete(context.Background(), c); err != nil {
+			t.Error(err)
+		}
+	})
 	i, err := r.Create(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)

@@ -46,7 +46,9 @@ func newBox(t *testing.T, id string, args ...string) *box {
 	}
 	b.c = Container{ID: id, Bundle: b.bundle.Dir, State: filepath.Join(b.bundle.Dir, "state"), Streams: Streams{Stdout: b.out, Stderr: b.out}}
 	t.Cleanup(func() {
-		_ = r.Delete(context.Background(), b.c) // may be gone
+		if err := r.Delete(context.Background(), b.c); err != nil {
+			t.Error(err)
+		}
 		r.Close()
 		b.out.Close()
 	})

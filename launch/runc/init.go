@@ -63,6 +63,9 @@ func (e Exit) Status() int {
 // child's status. The process must be a child of this one, see Adopt. When ctx
 // ends first its cause is returned and the process goes on.
 func (i Init) Wait(ctx context.Context) (Exit, error) {
+	if err := i.file.SetReadDeadline(time.Time{}); err != nil { // a wait before this one may have been given up
+		return Exit{}, fmt.Errorf("wait for process %d: %w", i.PID, err)
+	}
 	stop := context.AfterFunc(ctx, func() { _ = i.file.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	raw, err := i.file.SyscallConn()
