@@ -1,7 +1,6 @@
 package launch
 
 import (
-	"io"
 	"maps"
 	"net/netip"
 	"os"
@@ -67,5 +66,6 @@ func (r *run) serve() error {
 // config is the list of servers that the agent reads.
 func (p Parts) config() []byte { return mcp.Config(slices.Sorted(maps.Keys(p.Servers))) }
 
-// Server is one MCP server's standard streams, from outside its box.
-type Server = io.ReadWriteCloser
+// Server starts one MCP server in a box of its own, for one session of the
+// agent, and gives its standard streams.
+type Server = mcp.Open

@@ -94,6 +94,7 @@ func complete(ctx context.Context, resolver file.Resolver, s sbom.SBOM) error {
 			}
 		case stereoscope.TypeHardLink:
 			return fmt.Errorf("read %s: hard link to %s, which its layer does not have", at.RealPath, meta.LinkDestination)
+		default: // nothing to hash
 		}
 	}
 	return ctx.Err()

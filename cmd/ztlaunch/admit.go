@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -72,6 +73,9 @@ func (r *runner) admit(ctx context.Context, d dirs, ref artifact.Reference) (adm
 		return admitted{}, err
 	}
 	r.outcome.decision(report)
+	if moved := pinned.Digest != "" && pinned.Digest != cmp.Or(report.Artifact.Index(), report.Artifact.Digest()); moved {
+		return admitted{}, r.deny(pinned.Resolves(report.Artifact), nil)
+	}
 	if !report.Decision.Allowed() {
 		return admitted{}, denial(report.Decision)
 	}

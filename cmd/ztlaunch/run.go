@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/term"
 
@@ -59,15 +61,25 @@ type runner struct {
 	flags   *runFlags
 	log     *audit.Log
 	outcome outcome
+
+	mu      sync.Mutex
 	closing []func()
 }
 
-// later runs f when the run is over, last first.
-func (r *runner) later(f func()) { r.closing = append(r.closing, f) }
+// later runs f when the run is over, last first. Servers start while the agent
+// runs, so it may be called from several goroutines.
+func (r *runner) later(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closing = append(r.closing, f)
+}
 
 func (r *runner) close() {
-	for i := len(r.closing) - 1; i >= 0; i-- {
-		r.closing[i]()
+	r.mu.Lock()
+	closing := r.closing
+	r.mu.Unlock()
+	for _, f := range slices.Backward(closing) {
+		f()
 	}
 }
 

@@ -20,8 +20,8 @@ import (
 // serverGrace is how long a server may take to end after its input did.
 const serverGrace = 2 * time.Second
 
-// servers verifies each MCP server that the task file names, and starts each in
-// a box of its own. What it returns are the servers' standard streams.
+// servers verifies each MCP server that the task file names. Each session of the
+// agent gets one in a box of its own.
 func (r *runner) servers(ctx context.Context, d dirs, rt runc.Runtime, task *taskFile, ask *plan.Task) (map[string]launch.Server, error) {
 	if task == nil {
 		return nil, nil
@@ -40,12 +40,8 @@ func (r *runner) servers(ctx context.Context, d dirs, rt runc.Runtime, task *tas
 		}
 	}
 	open := map[string]launch.Server{}
-	for _, name := range slices.Sorted(maps.Keys(all)) { // nothing starts before all are admitted
-		s, err := r.startServer(ctx, d, rt, all[name])
-		if err != nil {
-			return nil, err
-		}
-		open[name] = s
+	for name, a := range all {
+		open[name] = func(context.Context) (io.ReadWriteCloser, error) { return r.startServer(ctx, d, rt, a) }
 		ask.Servers = append(ask.Servers, name)
 	}
 	return open, nil

@@ -100,6 +100,7 @@ func (w world) attach(ctx context.Context, verb string, from *fetchFlags, ref ar
 	if err != nil {
 		return w.fail(verb, err)
 	}
+	o.Pull = fetch.Always // what the tag is now, not what it was
 	found, err := fetch.Discover(ctx, ref, o)
 	if err != nil {
 		return w.fail(verb, err)

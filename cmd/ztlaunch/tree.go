@@ -79,6 +79,9 @@ func (w world) list(ctx context.Context, word string, from *fetchFlags) (listing
 	if err != nil {
 		return listing{}, err
 	}
+	if o.Pull == fetch.Missing {
+		o.Pull = fetch.Always // what is attached now
+	}
 	found, err := fetch.Discover(ctx, ref, o)
 	if err != nil {
 		return listing{}, err
