@@ -120,6 +120,33 @@ func TestRegistryConditions(t *testing.T) {
 			})
 		})
 	}
+	t.Run("handshake", func(t *testing.T) {
+		t.Parallel()
+		for how, bad := range map[string]http.HandlerFunc{
+			"stalled": misbehave("stalled"),
+			"endless": func(w http.ResponseWriter, r *http.Request) {
+				for r.Context().Err() == nil {
+					w.Write([]byte("for ever"))
+				}
+			},
+		} {
+			s := serve(t, newWorld())
+			s.over = func(path string, rw http.ResponseWriter, r *http.Request) bool {
+				if path != "/v2/" {
+					return false
+				}
+				bad(rw, r)
+				return true
+			}
+			o := options(t)
+			o.Timeout = 300 * time.Millisecond
+			// It ends; the status alone may do for the answer.
+			_, err := Resolve(t.Context(), s.ref(t), o)
+			if e, ok := reason.Of(err); err != nil && (!ok || e.Code != reason.RegistryTimeout) {
+				t.Errorf("%s: %v", how, err)
+			}
+		}
+	})
 	t.Run("unreachable", func(t *testing.T) {
 		t.Parallel()
 		l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -305,3 +305,12 @@ func BenchmarkWarm(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkLayout(b *testing.B) {
+	ref, o := parse(b, "oci-layout:"+newWorld().layout(b, true)), options(b)
+	for b.Loop() {
+		if _, err := Resolve(b.Context(), ref, o); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -129,3 +129,15 @@ func (b *body) Close() error {
 	b.cancel(nil)
 	return err
 }
+
+// ticking is a request body that puts a timer off while it is being sent.
+type ticking struct {
+	io.Reader
+	timer *time.Timer
+	limit time.Duration
+}
+
+func (t ticking) Read(p []byte) (int, error) {
+	t.timer.Reset(t.limit)
+	return t.Reader.Read(p)
+}

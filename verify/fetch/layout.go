@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +31,10 @@ type layout struct {
 	ref   artifact.Reference
 	files files
 	index manifest // index.json
+	// What referrers found when it looked at every manifest, once.
+	scanned  bool
+	found    []candidate
+	problems []Problem
 }
 
 // openLayout reads oci-layout and index.json. It takes the files over.
@@ -186,78 +189,4 @@ func (l *layout) open(_ context.Context, d descriptor, p part) (stream, error) {
 
 func (l *layout) blob(d digest.Digest, max int64) ([]byte, error) {
 	return l.file("blobs/sha256/"+d.Encoded(), max)
-}
-
-// referrers looks at every manifest of the layout, listed in index.json or
-// not: `cosign save` writes bundles that index.json does not list.
-func (l *layout) referrers(_ context.Context, subject digest.Digest) ([]referrer, []Problem) {
-	var list []referrer
-	seen := map[digest.Digest]bool{subject: true}
-	for _, m := range l.index.Manifests {
-		switch kind := m.Annotations[kindAnnotation]; {
-		case kind == kindSigs || kind == kindAtts:
-			list = append(list, referrer{where: LegacyTag, from: l.name() + " " + string(m.Digest),
-				descriptor: descriptor{Digest: m.Digest, MediaType: m.MediaType, ArtifactType: "cosign." + kind[strings.LastIndexByte(kind, '/')+1:]}})
-		case kind != kindImage && isManifest(m.MediaType) && !seen[m.Digest] && l.refers(m, subject, true):
-			list = append(list, referrer{descriptor: m, where: Layout})
-		}
-		seen[m.Digest] = true
-	}
-	names, err := l.files.list("blobs/sha256")
-	if err != nil {
-		return list, []Problem{{Layout, &reason.Error{Code: reason.LayoutUnreadable, What: "list blobs of " + l.name(), Err: err}}}
-	}
-	if len(names) > maxScan {
-		return list, []Problem{{Layout, refuse(reason.ReferrersTooMany, "list blobs of "+l.name(), fmt.Sprintf("at most %d", maxScan), "more")}}
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		d := descriptor{Digest: digest.Digest("sha256:" + name)}
-		if content.CheckDigest(d.Digest) != nil || seen[d.Digest] {
-			continue
-		}
-		var ok bool
-		if d.Size, ok = l.looksJSON(name); ok && l.refers(d, subject, false) {
-			list = append(list, referrer{descriptor: d, where: Layout})
-		}
-	}
-	return list, nil
-}
-
-// refers reports whether a blob is a manifest with the subject, or might have
-// been one before it was damaged: then reading it as evidence will say so.
-func (l *layout) refers(d descriptor, subject digest.Digest, listed bool) bool {
-	raw, err := l.blob(d.Digest, maxManifest)
-	if err != nil {
-		return listed
-	}
-	hint := bytes.Contains(raw, []byte(`"subject"`)) && bytes.Contains(raw, []byte(subject.Encoded()))
-	if digest.FromBytes(raw) != d.Digest {
-		return hint || listed
-	}
-	if !hint {
-		return false
-	}
-	m, err := parseManifest(referrerPart.what(d.Digest), raw, d.MediaType)
-	if err != nil {
-		return listed
-	}
-	return m.Subject != nil && m.Subject.Digest == subject
-}
-
-// looksJSON reports whether a blob is small and starts like an object.
-func (l *layout) looksJSON(name string) (int64, bool) {
-	r, n, err := l.files.open("blobs/sha256/" + name)
-	if err != nil || n > maxManifest {
-		if err == nil {
-			r.Close()
-		}
-		return 0, false
-	}
-	defer r.Close()
-	var first [1]byte
-	if _, err := io.ReadFull(r, first[:]); err != nil {
-		return 0, false
-	}
-	return n, first[0] == '{'
 }

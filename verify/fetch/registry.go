@@ -107,6 +107,8 @@ func (r *registry) connect(ctx context.Context) (*http.Client, error) {
 	if r.action == "push" {
 		scope = transport.PushScope
 	}
+	ctx, cancel := context.WithTimeout(ctx, 2*r.o.Timeout) // for the handshake alone
+	defer cancel()
 	rt, err := transport.NewWithContext(ctx, r.repo.Registry, auth, transport.NewUserAgent(guarded, r.o.UserAgent), []string{r.repo.Scope(scope)})
 	if err != nil {
 		return nil, err
@@ -160,8 +162,14 @@ func (r *registry) once(ctx context.Context, q request) (*http.Response, time.Du
 	if !strings.Contains(url, "://") {
 		url = "https://" + r.repo.RegistryStr() + "/v2/" + r.repo.RepositoryStr() + "/" + q.path
 	}
+	limit := r.o.Timeout
 	under, cancel := context.WithCancelCause(ctx)
-	req, err := http.NewRequestWithContext(under, q.method, url, q.body)
+	timer := time.AfterFunc(2*limit, func() { cancel(stalled{}) }) // redirects and tokens included
+	var sent io.Reader
+	if q.body != nil {
+		sent = ticking{q.body, timer, 2 * limit}
+	}
+	req, err := http.NewRequestWithContext(under, q.method, url, sent)
 	if err != nil {
 		cancel(nil)
 		return nil, 0, err
@@ -174,13 +182,16 @@ func (r *registry) once(ctx context.Context, q request) (*http.Response, time.Du
 	}
 	resp, err := client.Do(req)
 	if err != nil {
+		timer.Stop()
+		if _, late := context.Cause(under).(stalled); late {
+			err = stalled{}
+		}
 		cancel(nil)
 		return nil, 0, err
 	}
-	limit := r.o.Timeout
-	resp.Body = &body{ReadCloser: resp.Body, ctx: under, cancel: cancel, limit: limit,
-		timer: time.AfterFunc(limit, func() { cancel(stalled{}) }),
-		word:  func(err error) error { return r.trouble(ctx, q.what, q.evidence, err) }}
+	timer.Reset(limit)
+	resp.Body = &body{ReadCloser: resp.Body, ctx: under, cancel: cancel, limit: limit, timer: timer,
+		word: func(err error) error { return r.trouble(ctx, q.what, q.evidence, err) }}
 	for _, s := range q.want {
 		if resp.StatusCode == s {
 			return resp, 0, nil
