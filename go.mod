@@ -3,33 +3,38 @@ module github.com/ztlaunch/ztlaunch
 go 1.26.8
 
 require (
-	github.com/CycloneDX/cyclonedx-go v0.12.0
-	github.com/anchore/stereoscope v0.3.4
-	github.com/anchore/syft v1.54.1
-	github.com/cilium/ebpf v0.22.0
-	github.com/erofs/go-erofs v0.3.1
-	github.com/goccy/go-yaml v1.19.2
-	github.com/google/cel-go v0.31.0
-	github.com/google/go-containerregistry v0.22.1
-	github.com/in-toto/attestation v1.2.0
-	github.com/in-toto/in-toto-golang v0.11.0
-	github.com/klauspost/compress v1.20.3
-	github.com/moby/profiles/seccomp v0.2.4
-	github.com/modelcontextprotocol/go-sdk v1.8.0
-	github.com/opencontainers/go-digest v1.0.0
-	github.com/opencontainers/image-spec v1.1.1
-	github.com/opencontainers/runtime-spec v1.3.0
-	github.com/rogpeppe/go-internal v1.16.0
-	github.com/secure-systems-lab/go-securesystemslib v0.11.1
-	github.com/sigstore/cosign/v2 v2.6.5
-	github.com/sigstore/protobuf-specs v0.5.2
-	github.com/sigstore/sigstore v1.10.11
-	github.com/sigstore/sigstore-go v1.3.0
-	github.com/spdx/tools-golang v0.6.0-rc4
-	github.com/spf13/pflag v1.1.0
-	github.com/vbauerster/mpb/v8 v8.14.0
-	golang.org/x/sys v0.49.0
-	golang.org/x/term v0.46.0
+	github.com/CycloneDX/cyclonedx-go v0.12.0 // the CycloneDX form of ztlaunch-sbom's output
+	github.com/anchore/stereoscope v0.3.4 // image sources of syft
+	github.com/anchore/syft v1.54.1 // the SBOM generator, in cmd/ztlaunch-sbom alone
+	github.com/digitorus/timestamp v0.0.0-20231217203849-220c5c2851b7 // RFC 3161 tokens of the in-memory Sigstore, tests only
+	github.com/docker/cli v29.8.2+incompatible // docker's and podman's credential files
+	github.com/erofs/go-erofs v0.3.1 // writes the EROFS image of a root
+	github.com/goccy/go-yaml v1.19.2 // the YAML tokens under verify/form
+	github.com/google/cel-go v0.31.0 // policy conditions that typed fields cannot say
+	github.com/google/certificate-transparency-go v1.3.3 // SCTs of the in-memory Sigstore, tests only
+	github.com/google/go-containerregistry v0.22.1 // registry transport, names and credentials
+	github.com/in-toto/in-toto-golang v0.11.0 // in-toto statement and DSSE constants
+	github.com/klauspost/compress v1.20.3 // zstd layers
+	github.com/moby/profiles/seccomp v0.2.4 // the list that profiles.Default starts from, at generate time
+	github.com/modelcontextprotocol/go-sdk v1.8.0 // the MCP client and server that tests and agents use
+	github.com/opencontainers/go-digest v1.0.0 // digests
+	github.com/opencontainers/image-spec v1.1.1 // the types of images
+	github.com/opencontainers/runtime-spec v1.3.0 // the types of a box
+	github.com/rogpeppe/go-internal v1.16.0 // testscript, tests only
+	github.com/secure-systems-lab/go-securesystemslib v0.11.1 // DSSE's pre-authentication encoding
+	github.com/sigstore/cosign/v2 v2.6.5 // cosign's key files and predicate types
+	github.com/sigstore/protobuf-specs v0.5.2 // the bundle's types
+	github.com/sigstore/rekor-tiles/v2 v2.3.0 // log entries of the in-memory Sigstore, tests only
+	github.com/sigstore/sigstore v1.10.11 // keys and signature algorithms
+	github.com/sigstore/sigstore-go v1.3.0 // proves signatures: one path for all formats
+	github.com/spdx/tools-golang v0.6.0-rc4 // the SPDX form of ztlaunch-sbom's output
+	github.com/spf13/pflag v1.1.0 // flags as docker has them
+	github.com/transparency-dev/merkle v0.0.2 // inclusion proofs of the in-memory Sigstore, tests only
+	golang.org/x/sys v0.49.0 // system calls
+	golang.org/x/term v0.46.0 // terminals
+	golang.org/x/text v0.42.0 // Unicode normalisation of model file names
+	google.golang.org/protobuf v1.36.12 // the bundle's JSON form
+	modernc.org/sqlite v1.59.0 // rpm databases for syft
 )
 
 require (
@@ -141,10 +146,8 @@ require (
 	github.com/cyphar/filepath-securejoin v0.7.0 // indirect
 	github.com/deitch/magic v0.0.0-20230404182410-1ff89d7342da // indirect
 	github.com/digitorus/pkcs7 v0.0.0-20230818184609-3a137a874352 // indirect
-	github.com/digitorus/timestamp v0.0.0-20231217203849-220c5c2851b7 // indirect
 	github.com/diskfs/go-diskfs v1.9.4 // indirect
 	github.com/distribution/reference v0.6.0 // indirect
-	github.com/docker/cli v29.8.2+incompatible // indirect
 	github.com/docker/docker-credential-helpers v0.9.8 // indirect
 	github.com/docker/go-connections v0.8.1 // indirect
 	github.com/docker/go-units v0.5.0 // indirect
@@ -196,7 +199,6 @@ require (
 	github.com/gohugoio/hashstructure v0.6.0 // indirect
 	github.com/golang/groupcache v0.0.0-20241129210726-2c02b8208cf8 // indirect
 	github.com/golang/snappy v1.0.0 // indirect
-	github.com/google/certificate-transparency-go v1.3.3 // indirect
 	github.com/google/go-cmp v0.7.0 // indirect
 	github.com/google/go-intervals v0.0.2 // indirect
 	github.com/google/jsonschema-go v0.4.3 // indirect
@@ -221,6 +223,7 @@ require (
 	github.com/henvic/httpretty v0.1.4 // indirect
 	github.com/huandu/xstrings v1.5.0 // indirect
 	github.com/iancoleman/strcase v0.3.0 // indirect
+	github.com/in-toto/attestation v1.2.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/jbenet/go-context v0.0.0-20150711004518-d14ea06fba99 // indirect
 	github.com/jedisct1/go-minisign v0.0.0-20230811132847-661be99b8267 // indirect
@@ -296,7 +299,6 @@ require (
 	github.com/shopspring/decimal v1.4.0 // indirect
 	github.com/sigstore/fulcio v1.8.7 // indirect
 	github.com/sigstore/rekor v1.5.3 // indirect
-	github.com/sigstore/rekor-tiles/v2 v2.3.0 // indirect
 	github.com/sigstore/timestamp-authority/v2 v2.1.3 // indirect
 	github.com/sirupsen/logrus v1.10.2 // indirect
 	github.com/skeema/knownhosts v1.3.1 // indirect
@@ -321,11 +323,11 @@ require (
 	github.com/theupdateframework/go-tuf v0.7.0 // indirect
 	github.com/theupdateframework/go-tuf/v2 v2.4.2 // indirect
 	github.com/transparency-dev/formats v0.1.1 // indirect
-	github.com/transparency-dev/merkle v0.0.2 // indirect
 	github.com/ulikunitz/xz v0.5.17 // indirect
 	github.com/vbatts/go-mtree v0.7.0 // indirect
 	github.com/vbatts/tar-split v0.12.3 // indirect
 	github.com/vbauerster/cupwriter v0.0.4 // indirect
+	github.com/vbauerster/mpb/v8 v8.14.0 // indirect
 	github.com/vifraa/gopom v1.0.0 // indirect
 	github.com/wagoodman/go-partybus v0.0.0-20230516145632-8ccac152c651 // indirect
 	github.com/wagoodman/go-progress v0.0.0-20260303201901-10176f79b2c0 // indirect
@@ -356,7 +358,6 @@ require (
 	golang.org/x/net v0.59.0 // indirect
 	golang.org/x/oauth2 v0.36.0 // indirect
 	golang.org/x/sync v0.23.0 // indirect
-	golang.org/x/text v0.42.0 // indirect
 	golang.org/x/time v0.16.0 // indirect
 	golang.org/x/tools v0.50.0 // indirect
 	golang.org/x/xerrors v0.0.0-20240903120638-7835f813f4da // indirect
@@ -366,12 +367,10 @@ require (
 	google.golang.org/genproto/googleapis/api v0.0.0-20260825221802-da73d73af1c5 // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260825221802-da73d73af1c5 // indirect
 	google.golang.org/grpc v1.83.2 // indirect
-	google.golang.org/protobuf v1.36.12 // indirect
 	gopkg.in/warnings.v0 v0.1.2 // indirect
 	howett.net/plist v1.0.1 // indirect
 	k8s.io/klog/v2 v2.140.0 // indirect
 	modernc.org/libc v1.75.7 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
-	modernc.org/sqlite v1.59.0 // indirect
 )

@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 version=$1 file=$2
 
-tags="seccomp netgo osusergo"
+tags="seccomp netgo osusergo urfave_cli_no_docs runc_nocriu"
 ldflags="-extldflags -static -s -w -buildid="
 # Nothing of the caller's environment reaches the compiler but this.
 env=(GOFLAGS= GOTOOLCHAIN=local CGO_ENABLED=1 CGO_CFLAGS= CGO_LDFLAGS= CGO_CPPFLAGS= GOWORK=off GO111MODULE=on)
