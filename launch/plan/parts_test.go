@@ -187,7 +187,7 @@ func files(t *testing.T, entries ...tree.Entry) tree.Tree {
 	for i := range entries {
 		switch e := &entries[i]; e.Type {
 		case tree.File:
-			e.Size, e.Digest = 1, digest.FromString(e.Path)
+			e.Size, e.Digest = max(1, e.Size), digest.FromString(e.Path)
 		case tree.Symlink:
 			e.Mode = 0o777
 		case tree.Dir:
