@@ -59,7 +59,10 @@ func (r *runner) admit(ctx context.Context, d dirs, ref artifact.Reference) (adm
 		if pinned, err = readPin(d, ref); err != nil {
 			return admitted{}, r.deny(err, nil)
 		}
+		var done func()
+		in.Fetch.Progress, done = progress()
 		report, err = verify.Image(ctx, locked(ref, pinned, in.Fetch.Pull), in)
+		done()
 	case artifact.Model:
 		report, a.folder, err = verify.Model(ctx, ref, in)
 	default:

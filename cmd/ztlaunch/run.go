@@ -107,7 +107,11 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 	if err != nil {
 		return 125, r.deny(err, nil)
 	}
-	r.later(func() { k.Close() })
+	r.later(func() {
+		if err := k.Close(); err != nil {
+			refusal(r.w.err, "run", err)
+		}
+	})
 
 	a, err := r.admit(ctx, d, ref)
 	if err != nil {

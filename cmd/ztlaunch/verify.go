@@ -77,7 +77,10 @@ func (w world) verdict(ctx context.Context, word, as, kind string, t *trustFlags
 	var r verify.Report
 	switch ref.Kind() {
 	case artifact.Image, artifact.MCP:
+		var done func()
+		in.Fetch.Progress, done = progress()
 		r, err = verify.Image(ctx, ref, in)
+		done()
 	case artifact.Model:
 		r, _, err = verify.Model(ctx, ref, in)
 	default:
