@@ -128,9 +128,9 @@ func (t *tarFile) scan(what string) error {
 
 // compression names the format that a file's first bytes tell, or is empty.
 func compression(magic []byte) string {
-	for kind, prefix := range map[string]string{"gzip": "\x1f\x8b", "zstd": "\x28\xb5\x2f\xfd", "xz": "\xfd7zXZ\x00", "bzip2": "BZh"} {
-		if bytes.HasPrefix(magic, []byte(prefix)) {
-			return kind
+	for _, k := range [...]struct{ kind, prefix string }{{"gzip", "\x1f\x8b"}, {"zstd", "\x28\xb5\x2f\xfd"}, {"xz", "\xfd7zXZ\x00"}, {"bzip2", "BZh"}} {
+		if bytes.HasPrefix(magic, []byte(k.prefix)) {
+			return k.kind
 		}
 	}
 	return ""
