@@ -290,3 +290,33 @@ func FuzzScalar(f *testing.F) {
 		}
 	})
 }
+
+// TestAdoptProves: whatever the editing did, a file that lost something, or
+// gained more than the adoption, is refused.
+func TestAdoptProves(t *testing.T) {
+	a := adoption()
+	before := ids + "images:\n  - {match: registry.example/a, require: [{signature: {by: [release]}}]}\n  - {match: registry.example/b, require: [{signature: {by: [release]}}]}\ndeny: [\"" + manifestSum.String() + "\"]\n"
+	old, err := Parse([]byte(before), "p", keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := "  - " + a.rule("release") + "\n"
+	good := strings.Replace(before, "deny:", mine+"deny:", 1)
+	if err := a.prove(old, []byte(good), "p", keyFile); err != nil {
+		t.Fatalf("good: %v", err)
+	}
+	for name, text := range map[string]string{
+		"nothing-added": before,
+		"rule-lost":     strings.Replace(good, "  - {match: registry.example/b, require: [{signature: {by: [release]}}]}\n", "", 1),
+		"rule-widened":  strings.Replace(good, "registry.example/b", "registry.example/**", 1),
+		"rule-added":    strings.Replace(good, "deny:", "  - {match: \"**\", require: [{signature: {by: [release]}}]}\ndeny:", 1),
+		"deny-lost":     strings.Split(good, "deny:")[0],
+		"key-swapped":   strings.Replace(good, "keys/release.pub", "keys/other.pub", 1),
+		"box-added":     good + "box: {egress: [\"x.example:443\"]}\n",
+		"broken":        good + "{",
+	} {
+		if err := a.prove(old, []byte(text), "p", keyFile); !coded(err, reason.AdoptLayout) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
