@@ -32,6 +32,8 @@ func tables() [][]Row {
 		fetchRows,
 		modelRows,
 		monitorRows,
+		mcpRows,
+		egressRows,
 		sbomRows,
 		policyRows,
 		admitRows,
