@@ -14,7 +14,6 @@ import (
 
 	"github.com/ztlaunch/ztlaunch/launch"
 	"github.com/ztlaunch/ztlaunch/launch/audit"
-	"github.com/ztlaunch/ztlaunch/launch/host"
 	"github.com/ztlaunch/ztlaunch/launch/keeper"
 	"github.com/ztlaunch/ztlaunch/launch/plan"
 	"github.com/ztlaunch/ztlaunch/launch/rootfs"
@@ -64,7 +63,7 @@ func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error)
 	if err != nil {
 		return 125, b.deny(err, &a)
 	}
-	p, err := plan.Build(a.admission, a.tree, ask, who, seccomp().Spec(), plan.Host{PidsController: host.Quick().Controller("pids")})
+	p, err := plan.Build(a.admission, a.tree, ask, who, seccomp().Spec(), plan.Host{PidsController: b.host.Controller("pids")})
 	if err != nil {
 		return 125, b.deny(err, &a)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ztlaunch/ztlaunch/launch"
 	"github.com/ztlaunch/ztlaunch/launch/audit"
+	"github.com/ztlaunch/ztlaunch/launch/host"
 	"github.com/ztlaunch/ztlaunch/launch/keeper"
 	"github.com/ztlaunch/ztlaunch/launch/plan"
 	"github.com/ztlaunch/ztlaunch/launch/runc"
@@ -60,6 +61,7 @@ type runner struct {
 	w       world
 	flags   *runFlags
 	log     *audit.Log
+	host    host.Host
 	outcome outcome
 
 	mu      sync.Mutex
@@ -99,6 +101,10 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 	}
 	r.later(func() { r.log.Close() })
 	d := r.w.dirs()
+	r.host = host.Quick()
+	if err := r.host.Launch(); err != nil {
+		return 125, r.deny(err, nil)
+	}
 	runtime, err := r.runtime(d)
 	if err != nil {
 		return 125, r.deny(err, nil)
