@@ -163,6 +163,26 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestResolvesModel: where there are no platforms, the digest alone decides.
+func TestResolvesModel(t *testing.T) {
+	ref, err := artifact.Parse("model:./small")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := artifact.Pin(artifact.Pinned{Ref: ref.Named("models/small"), Manifest: sum("files")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := Entry{Name: "models/small", Kind: artifact.Model, Digest: sum("files")}
+	if err := e.Resolves(a); err != nil {
+		t.Errorf("the same files: %v", err)
+	}
+	e.Digest = sum("other files")
+	if got, ok := reason.Of(e.Resolves(a)); !ok || got.Code != reason.TagMoved {
+		t.Errorf("other files: %v", got)
+	}
+}
+
 // TestWith adds, replaces and keeps other platforms of the same index.
 func TestWith(t *testing.T) {
 	s := build(t, coder, artifact.Image, "index")

@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,30 +23,25 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
-	"github.com/ztlaunch/ztlaunch/verify/sign"
 	"github.com/ztlaunch/ztlaunch/verify/tree"
 	"github.com/ztlaunch/ztlaunch/verify/trust"
+	"github.com/ztlaunch/ztlaunch/verify/verifytest"
 )
 
 // actor is somebody with a key.
 type actor struct {
-	private sign.Key
+	private verifytest.Key
 	public  trust.Key
 }
 
-// cast are the actors of the cases, made once: opening a key costs a scrypt.
+// cast are the actors of the cases, made once. Nothing of theirs belongs to one
+// test; a key that cannot be made ends in a panic.
 var cast = sync.OnceValue(func() map[string]actor {
+	everybody := new(testing.T)
 	out := map[string]actor{}
 	for _, name := range []string{"release", "security", "other"} {
-		pair, err := sign.Generate(nil)
-		if err != nil {
-			panic(err)
-		}
-		k, err := sign.Load(pair.Private, nil)
-		if err != nil {
-			panic(err)
-		}
-		p, err := trust.ParseKey(pair.Public)
+		k := verifytest.NewKey(everybody)
+		p, err := trust.ParseKey(k.Public(everybody))
 		if err != nil {
 			panic(err)
 		}
@@ -280,25 +277,13 @@ func (s *scene) claim(t testing.TB, line string, root trust.Root, files map[stri
 		predicateType = f[1]
 	}
 	who, subject := cast()[f[0]].private, namedSums[f[2]]
-	var raw []byte
-	var err error
+	var statement []byte
 	if f[1] == "model" {
-		var list []sign.File
-		for name, sum := range files {
-			if f[2] != "partial" || name != "weights.bin" {
-				list = append(list, sign.File{Name: name, SHA256: digest.Digest("sha256:" + sum)})
-			}
-		}
-		raw, err = sign.Model(who, "small", list)
+		statement = modelStatement(t, files, f[2] == "partial")
 	} else {
-		var statement []byte
-		if statement, err = sign.Statement(predicateType, json.RawMessage(expand(t, predicate, files)), "", subject); err == nil {
-			raw, err = sign.Sign(who, statement)
-		}
+		statement = verifytest.Statement(t, predicateType, json.RawMessage(expand(t, predicate, files)), subject.Encoded())
 	}
-	if err != nil {
-		t.Fatalf("claim %q: %v", line, err)
-	}
+	raw := who.Attest(t, statement)
 	envelope, err := evidence.Parse(raw)
 	if err != nil {
 		t.Fatalf("claim %q: %v", line, err)
@@ -314,6 +299,27 @@ func (s *scene) claim(t testing.TB, line string, root trust.Root, files map[stri
 		t.Fatalf("claim %q: %v", line, err)
 	}
 	s.in.Claims = append(s.in.Claims, c)
+}
+
+// modelStatement is an OpenSSF model signature's statement over the files, or
+// over all but the weights.
+func modelStatement(t testing.TB, files map[string]string, partial bool) []byte {
+	var resources []any
+	root := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if partial && name == "weights.bin" {
+			continue
+		}
+		raw, err := hex.DecodeString(files[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		root.Write(raw)
+		resources = append(resources, map[string]any{"name": name, "algorithm": "sha256", "digest": files[name]})
+	}
+	return verifytest.Statement(t, evidence.PredicateModelSignature, map[string]any{
+		"serialization": map[string]any{"method": "files", "hash_type": "sha256", "allow_symlinks": false}, "resources": resources,
+	}, hex.EncodeToString(root.Sum(nil)))
 }
 
 // show prints a decision for the golden part; keys, which differ from run to run,

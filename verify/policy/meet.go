@@ -15,65 +15,6 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
-// PredicatePin is the predicate type of a server's pinned surface.
-const PredicatePin = "https://github.com/ztlaunch/ztlaunch/pin/v1"
-
-const (
-	provenanceFamily      = "https://slsa.dev/provenance/"
-	vulnerabilitiesFamily = "https://in-toto.io/attestation/vulns"
-)
-
-// accepts says whether a predicate type is what the demand is about.
-func (d demand) accepts(k artifact.Kind, predicateType string) bool {
-	switch d.word {
-	case signature:
-		return predicateType == signatureType(k)
-	case provenance:
-		return strings.HasPrefix(predicateType, provenanceFamily)
-	case bill:
-		return IsSBOM(predicateType)
-	case vulnerabilities:
-		return strings.HasPrefix(predicateType, vulnerabilitiesFamily)
-	case attestation:
-		return predicateType == d.kind
-	case pin:
-		return predicateType == PredicatePin
-	}
-	return false
-}
-
-// signatureType is the predicate that counts as the signature of a kind: no
-// other attestation does, whoever signed it.
-func signatureType(k artifact.Kind) string {
-	switch k {
-	case artifact.Image, artifact.MCP:
-		return evidence.PredicateCosignSign
-	case artifact.Model:
-		return evidence.PredicateModelSignature
-	}
-	return ""
-}
-
-// codes are the reasons of a kind of demand for claims that are not there, not
-// by the right signer, and not proved.
-func (w word) codes() (absent, wrong, unproved reason.Code) {
-	switch w {
-	case signature:
-		return reason.SignatureAbsent, reason.SignatureWrongIdentity, reason.SignatureUnproved
-	case provenance:
-		return reason.ProvenanceAbsent, reason.ProvenanceWrongIdentity, reason.ProvenanceUnproved
-	case bill:
-		return reason.SBOMAbsent, reason.SBOMWrongIdentity, reason.SBOMUnproved
-	case vulnerabilities:
-		return reason.VulnerabilitiesAbsent, reason.VulnerabilitiesWrongIdentity, reason.VulnerabilitiesUnproved
-	case attestation:
-		return reason.AttestationAbsent, reason.AttestationWrongIdentity, reason.AttestationUnproved
-	case pin:
-		return reason.PinAbsent, reason.PinWrongIdentity, reason.PinUnproved
-	}
-	return reason.InternalFault, reason.InternalFault, reason.InternalFault
-}
-
 // fault is one way in which a claim by the right signer does not meet a demand.
 type fault struct {
 	code                  reason.Code
@@ -243,55 +184,6 @@ func span(d time.Duration) string {
 		return fmt.Sprintf("%dh", int64(d/time.Hour))
 	}
 	return fmt.Sprintf("%ds", int64(d/time.Second))
-}
-
-// match picks the largest set of claims in which each has an identity and a
-// signer of its own: a bipartite matching of identities and signers, by
-// augmenting paths.
-func match(good []judged) []judged {
-	// Among claims of one signer for one identity, the newest stands.
-	slices.SortStableFunc(good, func(a, b judged) int {
-		ta, _ := a.claim.Time()
-		tb, _ := b.claim.Time()
-		return tb.Compare(ta)
-	})
-	holder := map[string]judged{} // signer -> the claim that it is used for
-	var place func(identity int, seen map[string]bool) bool
-	place = func(identity int, seen map[string]bool) bool {
-		for _, j := range good {
-			who := principal(j.claim.Signer())
-			if j.identity != identity || seen[who] {
-				continue
-			}
-			seen[who] = true
-			if held, taken := holder[who]; !taken || place(held.identity, seen) {
-				holder[who] = j
-				return true
-			}
-		}
-		return false
-	}
-	done := map[int]bool{}
-	for _, j := range good {
-		if !done[j.identity] {
-			done[j.identity] = true
-			place(j.identity, map[string]bool{})
-		}
-	}
-	var met []judged
-	for _, j := range holder {
-		met = append(met, j)
-	}
-	slices.SortFunc(met, func(a, b judged) int { return cmp.Compare(a.identity, b.identity) })
-	return met
-}
-
-// principal is one signer: a key, or a certificate name with its issuer.
-func principal(s evidence.Signer) string {
-	if s.Key != "" {
-		return s.Key
-	}
-	return s.Issuer + "\n" + s.SANType + "\n" + s.SAN
 }
 
 func identities(d demand, met []judged) []string {

@@ -8,7 +8,7 @@
 //
 // There is no input or output: the language has none and no function is added.
 // An expression is at most 4 KiB long and nested 32 deep; one evaluation may
-// spend 1,000,000 cost units (a few milliseconds) and is then refused. An
+// spend 100,000 cost units (about a millisecond) and is then refused. An
 // expression that touches a member which the predicate lacks is an error, not
 // false: use has().
 //
@@ -28,7 +28,7 @@ import (
 const (
 	maxSource = 4 << 10
 	maxDepth  = 32
-	maxCost   = 1_000_000
+	maxCost   = 100_000
 )
 
 // Program is a compiled condition. The zero Program is not one.
