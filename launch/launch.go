@@ -171,7 +171,7 @@ func (r *run) carry(ctx context.Context) (Result, error) {
 	watched := r.watch(ctx, cancel)
 	exit, err := r.init.Wait(ctx)
 	if err != nil { // ended from here: a limit, a drift, or the caller
-		r.init.Signal(unix.SIGKILL)
+		_ = r.init.Signal(unix.SIGKILL) // gone already, or Wait tells
 		result.Drift, result.Cause = ended(context.Cause(ctx))
 		exit, err = r.init.Wait(context.WithoutCancel(ctx))
 	}

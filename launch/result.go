@@ -18,11 +18,3 @@ type Result struct {
 	Ended   time.Time       // when its first process was gone
 	Drift   []monitor.Drift // files that no longer matched
 }
-
-// exited reads a wait status.
-func exited(ws unix.WaitStatus) (status int, signal unix.Signal) {
-	if ws.Signaled() {
-		return 128 + int(ws.Signal()), ws.Signal()
-	}
-	return ws.ExitStatus(), 0
-}

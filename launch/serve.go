@@ -53,10 +53,10 @@ func (r *run) serve() error {
 		served := make(chan struct{})
 		go func() {
 			defer close(served)
-			b.Serve(l)
+			_ = b.Serve(l) // an agent whose server is gone reads 503, or no connection
 		}()
 		r.later(func() {
-			b.Close()
+			_ = b.Close() // the servers' own ends are told by whoever started them
 			<-served
 		})
 	}

@@ -34,7 +34,7 @@ func forward(caught <-chan os.Signal, init *os.File, resize func(), done <-chan 
 			case n == unix.SIGWINCH:
 				resize()
 			default:
-				unix.PidfdSendSignal(int(init.Fd()), n, nil, 0) // gone already: nothing to tell
+				_ = unix.PidfdSendSignal(int(init.Fd()), n, nil, 0) // gone already: nothing to tell
 			}
 		}
 	}

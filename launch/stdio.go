@@ -72,13 +72,13 @@ func (p *pipes) resize() {}
 func (p *pipes) started() {
 	if p.ours[0] != nil {
 		go func() {
-			io.Copy(p.ours[0], p.stdio.In) // the task may stop reading: not an error of ours
+			_, _ = io.Copy(p.ours[0], p.stdio.In) // the task may stop reading: not an error of ours
 			p.ours[0].Close()
 		}()
 	}
 	for i, dst := range map[int]*os.File{1: p.stdio.Out, 2: p.stdio.Err} {
 		p.outs.Go(func() {
-			io.Copy(dst, p.ours[i])
+			_, _ = io.Copy(dst, p.ours[i]) // a caller who stops reading ends the copy, and then the task
 			p.ours[i].Close()
 		})
 	}

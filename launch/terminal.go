@@ -67,7 +67,7 @@ func (t *terminal) created() error {
 	if err != nil {
 		return refused("take the task's terminal", err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	oob := make([]byte, unix.CmsgSpace(4))
 	_, n, _, _, err := c.ReadMsgUnix(make([]byte, 4096), oob)
 	if err != nil {
@@ -98,11 +98,11 @@ func (t *terminal) created() error {
 
 func (t *terminal) started() {
 	if t.stdio.In != nil {
-		go io.Copy(t.master, t.stdio.In)
+		go func() { _, _ = io.Copy(t.master, t.stdio.In) }() // until the task is over
 	}
 	go func() {
 		defer close(t.copied)
-		io.Copy(t.stdio.Out, t.master) // ends with EIO when the last user of the terminal is gone
+		_, _ = io.Copy(t.stdio.Out, t.master) // ends with EIO when the last user of the terminal is gone
 	}()
 }
 
@@ -112,7 +112,7 @@ func (t *terminal) resize() {
 		return
 	}
 	if size, err := unix.IoctlGetWinsize(int(t.stdio.Out.Fd()), unix.TIOCGWINSZ); err == nil {
-		unix.IoctlSetWinsize(int(t.master.Fd()), unix.TIOCSWINSZ, size)
+		_ = unix.IoctlSetWinsize(int(t.master.Fd()), unix.TIOCSWINSZ, size)
 	}
 }
 
@@ -120,9 +120,9 @@ func (t *terminal) drain() { <-t.copied }
 
 func (t *terminal) close() {
 	if t.state != nil {
-		term.Restore(int(t.stdio.In.Fd()), t.state)
+		_ = term.Restore(int(t.stdio.In.Fd()), t.state)
 	}
-	t.socket.Close()
+	_ = t.socket.Close()
 	t.folder.Close()
 	if t.master != nil {
 		t.master.Close()

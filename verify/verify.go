@@ -101,26 +101,23 @@ func prove(attached []fetch.Attachment, root trust.Root, subjects []digest.Diges
 		if a.Raw == nil {
 			continue
 		}
-		claim, err := check(a.Raw, root, subjects, now)
+		u := policy.Unproved{Envelope: a.Digest, Where: string(a.Where)}
+		envelope, err := evidence.Parse(a.Raw)
 		if err == nil {
-			proved = append(proved, claim)
-			continue
+			u.Type = envelope.PredicateType()
+			var claim evidence.Claim
+			if claim, err = evidence.Check(envelope, root, subjects, now); err == nil {
+				proved = append(proved, claim)
+				continue
+			}
 		}
-		e, ok := reason.Of(err)
-		if !ok {
-			e = &reason.Error{Code: reason.InternalFault, What: "prove " + a.Digest.String(), Err: err}
+		var ok bool
+		if u.Err, ok = reason.Of(err); !ok {
+			u.Err = &reason.Error{Code: reason.InternalFault, What: "prove " + a.Digest.String(), Err: err}
 		}
-		unproved = append(unproved, policy.Unproved{Envelope: a.Digest, Where: string(a.Where), Err: e})
+		unproved = append(unproved, u)
 	}
 	return proved, unproved
-}
-
-func check(raw []byte, root trust.Root, subjects []digest.Digest, now time.Time) (evidence.Claim, error) {
-	envelope, err := evidence.Parse(raw)
-	if err != nil {
-		return evidence.Claim{}, err
-	}
-	return evidence.Check(envelope, root, subjects, now)
 }
 
 // treeKind names how a Tree is derived from layers; it changes with the rules of

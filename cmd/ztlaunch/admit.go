@@ -54,7 +54,7 @@ func (r *runner) admit(ctx context.Context, d dirs, ref artifact.Reference) (adm
 		if a.spool, err = rootfs.NewSpool(d.spool()); err != nil {
 			return admitted{}, r.deny(err, nil)
 		}
-		r.later(func() { a.spool.Close() })
+		r.later(func() { _ = a.spool.Close() }) // nameless files: they go with the descriptors
 		in.Scan = a.spool
 		if pinned, err = readPin(d, ref); err != nil {
 			return admitted{}, r.deny(err, nil)

@@ -79,7 +79,7 @@ func (a adoption) run(ctx context.Context, src, as, expires string, from *fetchF
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // every record was synced when it was written
 	o, err := from.options(a.w)
 	if err != nil {
 		return err

@@ -68,7 +68,7 @@ func (w world) verifyAudit(d dirs, asJSON bool) int {
 	r, err := audit.Verify(d.audit(), d.trust())
 	if err != nil {
 		if asJSON {
-			writeJSON(w.out, asFailure(err, status(err)))
+			_ = writeJSON(w.out, asFailure(err, status(err))) // the error itself is told next
 		}
 		return w.fail("audit", err)
 	}

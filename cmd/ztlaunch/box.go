@@ -51,12 +51,12 @@ func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error)
 	if parts.Root, err = b.seal(ctx, seals, a); err != nil {
 		return 125, b.deny(err, &a)
 	}
-	b.later(func() { parts.Root.Close() })
+	b.later(func() { _ = parts.Root.Close() }) // only read
 	for name, m := range b.models {
 		if parts.Models[name], err = b.seal(ctx, seals, m); err != nil {
 			return 125, b.deny(err, &m)
 		}
-		b.later(func() { parts.Models[name].Close() })
+		b.later(func() { _ = parts.Models[name].Close() }) // only read
 		parts.Watch.Models[name] = m.tree
 	}
 	who, err := accounts(parts.Root, a.tree)
@@ -70,7 +70,7 @@ func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error)
 	if parts.IDs, err = b.ids(); err != nil {
 		return 125, b.deny(err, &a)
 	}
-	b.later(func() { parts.IDs.Release() })
+	b.later(func() { _ = parts.IDs.Release() }) // the lock goes with the process at the latest
 	if err := b.log.Append(b.record(audit.Launch, p.ID(), &a)); err != nil {
 		return 125, err
 	}

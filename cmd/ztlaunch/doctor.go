@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 
 	"github.com/ztlaunch/ztlaunch/launch/host"
 	"github.com/ztlaunch/ztlaunch/launch/runc"
@@ -79,23 +81,25 @@ func (w world) tryRuntime() error {
 }
 
 func (w world) printCheckup(c checkup, refused error) error {
-	_, err := fmt.Fprintf(w.out, "kernel %s, cgroups %s\n", c.Kernel, c.Cgroups)
+	var b strings.Builder
+	fmt.Fprintf(&b, "kernel %s, cgroups %s\n", c.Kernel, c.Cgroups)
 	for _, a := range c.Abilities {
 		mark := "yes"
 		if !a.OK {
 			mark = "NO "
 		}
-		_, err = fmt.Fprintf(w.out, "  %s %-18s %s\n", mark, a.Name, clean(a.Why))
+		fmt.Fprintf(&b, "  %s %-18s %s\n", mark, a.Name, clean(a.Why))
 		if a.Fix != "" {
-			_, err = fmt.Fprintf(w.out, "      fix: %s\n", a.Fix)
+			fmt.Fprintf(&b, "      fix: %s\n", a.Fix)
 		}
 	}
-	_, err = fmt.Fprintln(w.out, "verify: works")
+	fmt.Fprintln(&b, "verify: works")
 	if refused == nil {
-		_, err = fmt.Fprintln(w.out, "run:    works, root sealed in memory")
-		return err
+		fmt.Fprintln(&b, "run:    works, root sealed in memory")
+	} else {
+		fmt.Fprintln(&b, "run:    refused")
+		refusal(&b, "run", refused)
 	}
-	_, err = fmt.Fprintln(w.out, "run:    refused")
-	refusal(w.out, "run", refused)
+	_, err := io.WriteString(w.out, b.String())
 	return err
 }

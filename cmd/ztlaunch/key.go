@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -124,7 +125,7 @@ func (w world) privateKey(file, passfile string) (sign.Key, error) {
 
 // parsed is the exit status after flags did not parse, or asked for help.
 func (w world) parsed(verb string, err error) int {
-	if err == errHelp {
+	if errors.Is(err, errHelp) {
 		return 0
 	}
 	return w.fail(verb, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,7 +30,7 @@ func runVerb(ctx context.Context, w world, args []string) int {
 	var f runFlags
 	fs := f.flags()
 	if err := w.parse(fs, "[flags] REF [CMD...]", args); err != nil {
-		if err == errHelp {
+		if errors.Is(err, errHelp) {
 			return 0
 		}
 		refusal(w.err, "run", err)
@@ -99,7 +100,7 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 	if r.log, err = audit.Open(r.w.dirs().audit(), r.w.dirs().trust(), r.w.now()); err != nil {
 		return 125, err
 	}
-	r.later(func() { r.log.Close() })
+	r.later(func() { _ = r.log.Close() }) // every record was synced when it was written
 	d := r.w.dirs()
 	r.host = host.Quick()
 	if err := r.host.Launch(); err != nil {

@@ -62,9 +62,9 @@ func (f *runFlags) flags() *pflag.FlagSet {
 		} else {
 			fs.StringArrayP(r.name, r.short, nil, "")
 		}
-		fs.MarkHidden(r.name)
+		fs.Lookup(r.name).Hidden = true
 	}
-	fs.MarkHidden("net")
+	fs.Lookup("net").Hidden = true
 	return fs
 }
 

@@ -34,7 +34,7 @@ func verifyVerb(ctx context.Context, w world, args []string) int {
 		if log, err = audit.Open(w.dirs().audit(), w.dirs().trust(), w.now()); err != nil {
 			return w.fail("verify", err)
 		}
-		defer log.Close()
+		defer func() { _ = log.Close() }() // every record was synced when it was written
 	}
 	var all []report.Verdict
 	for _, word := range fs.Args() {

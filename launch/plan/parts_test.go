@@ -192,6 +192,7 @@ func files(t *testing.T, entries ...tree.Entry) tree.Tree {
 			e.Mode = 0o777
 		case tree.Dir:
 			e.Mode |= 0o755
+		default:
 		}
 	}
 	made, err := tree.FromFiles(entries)

@@ -10,6 +10,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -45,12 +46,13 @@ func bench(rounds int) error {
 	}
 	defer os.RemoveAll(dir)
 	zt := []string{filepath.Join(bin, "ztlaunch"), "--root", filepath.Join(dir, "zt")}
-	os.Setenv("COSIGN_PASSWORD", "")
-	os.Chdir(dir)
+	if err := errors.Join(os.Setenv("COSIGN_PASSWORD", ""), os.Chdir(dir)); err != nil {
+		return err
+	}
 	if err := quiet(append(slices.Clone(zt), "key", "generate", "--output-key-prefix", "k")...); err != nil {
 		return err
 	}
-	defer quiet(append(slices.Clone(zt), "store", "prune")...)
+	defer func() { _ = quiet(append(slices.Clone(zt), "store", "prune")...) }()
 	if err := measure("start", rounds, []*contender{{name: "ztlaunch version", args: append(slices.Clone(zt), "version")}}, ""); err != nil {
 		return err
 	}
