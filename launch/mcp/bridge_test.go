@@ -253,6 +253,16 @@ func TestStreams(t *testing.T) {
 		t.Errorf("two: %q", r.body)
 	}
 
+	// What is said before an answer arrives before it, on the same stream.
+	for range 100 {
+		c := a.asks(list, sessionHeader, id, "Accept", eventStream)
+		s.gets(list)
+		s.says(`{"jsonrpc":"2.0","method":"first"}` + "\n" + listed)
+		if r := <-c; r.body+"\n" != event(`{"jsonrpc":"2.0","method":"first"}`)+event(listed) {
+			t.Fatalf("%q", r.body)
+		}
+	}
+
 	// A GET stream has the server's questions; the answers go back once.
 	get, err := a.do(http.MethodGet, "", sessionHeader, id, "Accept", eventStream)
 	if err != nil {
@@ -379,6 +389,77 @@ func TestGone(t *testing.T) {
 	}
 	s.says(strings.Replace(listed, `[]`, `["of the first"]`, 1))
 	s.says(strings.Replace(listed, `"id":1`, `"id":"zt-1"`, 1))
+	if r := <-c; r.body != listed {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestHangUp: whoever hangs up leaves nothing behind: what is said then goes to
+// who comes next, late answers take no room, and the session is idle.
+func TestHangUp(t *testing.T) {
+	open, servers := scripted(t)
+	b, hc, _ := serve(t, open)
+	a := agent{t, hc}
+	id, s := a.begins(servers)
+	idle := func() {
+		t.Helper()
+		for b.sessions[0].busy() { // until the hanging up is noticed
+			time.Sleep(time.Millisecond)
+		}
+	}
+	for i, method := range []string{"GET", "POST", "GET"} {
+		ctx, hangUp := context.WithCancel(t.Context())
+		r, err := http.NewRequestWithContext(ctx, method, "http://files.mcp/mcp", strings.NewReader(list))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = http.Header{"Content-Type": {"application/json"}, "Accept": {eventStream}, sessionHeader: {id}}
+		open := make(chan *http.Response, 1)
+		go func() {
+			got, err := hc.Do(r)
+			if err != nil {
+				t.Error(err)
+			}
+			open <- got
+		}()
+		if method == "POST" {
+			s.gets(list)
+		}
+		got := <-open
+		hangUp()
+		got.Body.Close()
+		idle()
+		said := fmt.Sprintf(`{"jsonrpc":"2.0","method":"said-%d"}`, i)
+		s.says(said)
+		c := a.asks(strings.Replace(list, "1", "2", 1), sessionHeader, id, "Accept", eventStream)
+		s.gets(strings.Replace(list, "1", "2", 1))
+		s.says(strings.Replace(listed, "1", "2", 1))
+		if r := <-c; !strings.Contains(r.body, said) {
+			t.Errorf("after %s: %q", method, r.body)
+		}
+		if method == "POST" {
+			s.says(listed) // late
+		}
+	}
+	for i := range 2 * maxBig {
+		ctx, hangUp := context.WithCancel(t.Context())
+		ask := fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"m"}`, 10+i)
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://files.mcp/mcp", strings.NewReader(ask))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = http.Header{"Content-Type": {"application/json"}, sessionHeader: {id}}
+		gone := make(chan bool)
+		go func() { hc.Do(r); close(gone) }()
+		s.gets(ask)
+		hangUp()
+		<-gone
+		idle()
+		s.says(fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"result":"%s"}`, 10+i, strings.Repeat("x", 2*bigMessage)))
+	}
+	c := a.asks(list, sessionHeader, id)
+	s.gets(list)
+	s.says(listed)
 	if r := <-c; r.body != listed {
 		t.Errorf("%+v", r)
 	}

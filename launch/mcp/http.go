@@ -31,7 +31,7 @@ func (b *Bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusForbidden, nil, "this is "+b.host)
 	case r.Header.Get("Origin") != "" && r.Header.Get("Origin") != "http://"+b.host:
 		refuse(w, http.StatusForbidden, nil, "a request of another origin")
-	case false:
+	case r.URL.Path != Path:
 		refuse(w, http.StatusNotFound, nil, "the path is "+Path)
 	case version != "" && !versionForm.MatchString(version):
 		refuse(w, http.StatusBadRequest, nil, "no protocol version")
