@@ -260,11 +260,24 @@ func TestNothingLeft(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	groups, _ := filepath.Glob("/sys/fs/cgroup/*/ztlaunch/*")
-	for _, g := range groups {
-		if st, err := os.Stat(g); err == nil && st.IsDir() {
+	launched := 0
+	for line := range strings.Lines(l.ok("audit", "show", "--json").out) {
+		var record struct{ Body struct{ Task string } }
+		if err := json.Unmarshal([]byte(line), &record); err != nil {
+			t.Fatal(err)
+		}
+		if record.Body.Task == "" {
+			continue
+		}
+		launched++
+		groups, _ := filepath.Glob("/sys/fs/cgroup/*/ztlaunch/" + record.Body.Task)
+		unified, _ := filepath.Glob("/sys/fs/cgroup/ztlaunch/" + record.Body.Task)
+		for _, g := range append(groups, unified...) {
 			t.Errorf("a cgroup was left: %s", g)
 		}
+	}
+	if launched < inRow+atOnce {
+		t.Errorf("the log knows %d records of tasks", launched)
 	}
 	l.ok("store", "prune")
 	l.leftovers()
