@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +86,7 @@ type crash struct {
 func newCrash(t *testing.T, id string, task ...string) crash {
 	t.Helper()
 	path, pin := runctest.Need(t)
+	id += "-" + strconv.Itoa(os.Getpid()) // another run of these tests may be under way
 	run := filepath.Join(t.TempDir(), "run")
 	if err := os.Mkdir(run, 0o711); err != nil {
 		t.Fatal(err)

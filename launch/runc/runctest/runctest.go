@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -105,7 +106,7 @@ func NewBundle(t testing.TB, id string, args ...string) *Bundle {
 			{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
 		},
 		Linux: &specs.Linux{
-			CgroupsPath: "/ztlaunch-test/" + id,
+			CgroupsPath: "/ztlaunch-test/" + id + "-" + strconv.Itoa(os.Getpid()), // another run may be under way
 			UIDMappings: ids, GIDMappings: ids,
 			Namespaces: []specs.LinuxNamespace{
 				{Type: specs.UserNamespace}, {Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace},
