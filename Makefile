@@ -106,7 +106,7 @@ $(SUM): setup FORCE
 
 .PHONY: test
 test: build images $(SUM) ## run every test; one that cannot run here is counted aloud
-	@CGO_ENABLED=$(TESTCGO) go test -json $(TESTFLAGS) $(PACKAGES) | $(SUM)
+	@CGO_ENABLED=$(TESTCGO) .ci/test.sh $(SUM) $(TESTFLAGS)
 
 .PHONY: race
 race: ## the same under the race detector
