@@ -635,7 +635,7 @@ func TestOpenFails(t *testing.T) {
 // TestUnheard: a question of the server that nobody can answer is answered.
 func TestUnheard(t *testing.T) {
 	open, servers := scripted(t)
-	_, hc, _ := serve(t, open)
+	b, hc, _ := serve(t, open)
 	a := agent{t, hc}
 	const said = `{"jsonrpc":"2.0","id":%s,"error":{"code":-32000,"message":"no client takes this"}}`
 	// Without a session and without an open stream.
@@ -647,7 +647,7 @@ func TestUnheard(t *testing.T) {
 	s.says(listed)
 	<-c
 	// More than can wait: the bridge keeps 256 questions and 1024 messages.
-	_, s = a.begins(servers)
+	id, s := a.begins(servers)
 	for i := range maxCalls {
 		s.says(fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"m"}`, i))
 	}
@@ -655,6 +655,17 @@ func TestUnheard(t *testing.T) {
 	s.gets(fmt.Sprintf(said, "1000"))
 	for range 3 * maxWaiting {
 		s.says(`{"jsonrpc":"2.0","method":"flood"}`)
+	}
+	for range 10 {
+		s.says(`{"jsonrpc":"2.0","method":"flood","params":{"a":"` + strings.Repeat("x", maxBytes/4) + `"}}`)
+	}
+	c = a.asks(list, sessionHeader, id)
+	s.gets(list)
+	s.says(listed)
+	<-c
+	q := b.sessions[len(b.sessions)-1].waiting
+	if len(q.list) > maxWaiting || q.size > maxBytes || len(q.list) == 0 {
+		t.Errorf("%d messages wait, %d bytes", len(q.list), q.size)
 	}
 }
 
