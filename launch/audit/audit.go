@@ -85,8 +85,9 @@ func (k Kind) appendable() bool {
 	switch k {
 	case Decision, Denial, Adopt, Launch, Drift, Exit:
 		return true
+	default: // Install and Repair too
+		return false
 	}
-	return false
 }
 
 // Part is one artifact that an event is about.

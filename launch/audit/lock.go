@@ -30,7 +30,12 @@ func lock(dir string, how int) (unlock func(), err error) {
 		select {
 		case err = <-done:
 		case <-t.C:
-			go func() { <-done; d.Close() }() // the wait cannot be called off
+			go func() { // the wait cannot be called off
+				defer d.Close()
+				if <-done == nil {
+					_ = unix.Flock(int(d.Fd()), unix.LOCK_UN)
+				}
+			}()
 			return nil, &reason.Error{Code: reason.AuditUnwritable, What: "lock " + dir,
 				Expected: "the lock within " + patience.String(), Found: "another process holds it",
 				Next: "fuser -v " + dir}

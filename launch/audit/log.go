@@ -263,7 +263,7 @@ func (l *Log) add(f *os.File, h Head, r Record) (Head, error) {
 		err = unix.Fdatasync(int(f.Fd()))
 	}
 	if err != nil {
-		f.Truncate(h.Size) // or else the next append does it
+		_ = f.Truncate(h.Size) // or else the next append does it
 		return h, unwritable("append to "+l.path(logName), err)
 	}
 	h = Head{Seq: h.Seq + 1, Hash: sum, Size: h.Size + int64(len(text))}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -35,7 +36,7 @@ func Read(dir string) iter.Seq2[Entry, error] {
 		r := bufio.NewReaderSize(f, maxLine)
 		for n := 1; ; n++ {
 			text, err := r.ReadSlice('\n')
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return
 			}
 			var e Entry

@@ -110,15 +110,15 @@ func (v *verifier) read(f io.Reader, key []byte) error {
 	var last line
 	for {
 		text, err := r.ReadSlice('\n')
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			v.torn = len(text)
 			return nil
 		}
-		tooLong := err == bufio.ErrBufferFull
-		for err == bufio.ErrBufferFull { // skip the rest of it
+		tooLong := errors.Is(err, bufio.ErrBufferFull)
+		for errors.Is(err, bufio.ErrBufferFull) { // skip the rest of it
 			_, err = r.ReadSlice('\n')
 		}
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 		v.report.Lines++

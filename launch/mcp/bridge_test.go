@@ -2,142 +2,15 @@ package mcp
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
-
-// script is a server of which the test holds the other end.
-type script struct {
-	t   *testing.T
-	in  *bufio.Reader
-	out *io.PipeWriter
-	raw *io.PipeReader
-}
-
-// scripted makes servers and hands their other ends to the test, in turn.
-func scripted(t *testing.T) (Open, chan script) {
-	t.Helper()
-	made := make(chan script, 20)
-	return func(context.Context) (io.ReadWriteCloser, error) {
-		ours, in, out := joined()
-		made <- script{t, bufio.NewReader(in), out, in}
-		return ours, nil
-	}, made
-}
-
-func (s script) gets(want string) {
-	s.t.Helper()
-	got, err := s.in.ReadString('\n')
-	if err != nil || got != want+"\n" {
-		s.t.Fatalf("the server gets %q, %v, want %s", got, err, want)
-	}
-}
-
-func (s script) says(line string) {
-	s.t.Helper()
-	if _, err := io.WriteString(s.out, line+"\n"); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// agent is a client of raw HTTP.
-type agent struct {
-	t *testing.T
-	c *http.Client
-}
-
-func (a agent) do(method, body string, header ...string) (*http.Response, error) {
-	r, err := http.NewRequestWithContext(a.t.Context(), method, "http://files.mcp/mcp", strings.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	if method == http.MethodPost {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	for i := 0; i+1 < len(header); i += 2 {
-		switch {
-		case header[i] == "Host":
-			r.Host = header[i+1]
-		case header[i] == "Path":
-			r.URL.Path = header[i+1]
-		default:
-			r.Header.Set(header[i], header[i+1])
-		}
-	}
-	return a.c.Do(r)
-}
-
-// says posts and returns the status and the body.
-func (a agent) says(body string, header ...string) (int, string) {
-	a.t.Helper()
-	r, err := a.do(http.MethodPost, body, header...)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	defer r.Body.Close()
-	raw, err := io.ReadAll(r.Body)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return r.StatusCode, strings.TrimSuffix(string(raw), "\n")
-}
-
-// reply is what came back on another goroutine.
-type reply struct {
-	status int
-	body   string
-	header http.Header
-	err    error
-}
-
-func (a agent) asks(body string, header ...string) <-chan reply {
-	c := make(chan reply, 1)
-	go func() {
-		r, err := a.do(http.MethodPost, body, header...)
-		if err != nil {
-			c <- reply{err: err}
-			return
-		}
-		defer r.Body.Close()
-		raw, err := io.ReadAll(r.Body)
-		c <- reply{r.StatusCode, strings.TrimSuffix(string(raw), "\n"), r.Header, err}
-	}()
-	return c
-}
-
-const (
-	initialize  = `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}`
-	initialized = `{"jsonrpc":"2.0","id":0,"result":{}}`
-	list        = `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`
-	listed      = `{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}`
-	eventStream = "text/event-stream"
-)
-
-// begins starts a session.
-func (a agent) begins(servers chan script) (string, script) {
-	a.t.Helper()
-	c := a.asks(initialize)
-	s := <-servers
-	s.gets(initialize)
-	s.says(initialized)
-	r := <-c
-	if r.err != nil || r.status != 200 || r.body != initialized || len(r.header.Get(sessionHeader)) != 32 {
-		a.t.Fatalf("initialize: %+v", r)
-	}
-	return r.header.Get(sessionHeader), s
-}
 
 // TestHTTP refuses what the package comment says, and passes nothing of it on.
 func TestHTTP(t *testing.T) {
@@ -317,7 +190,7 @@ func TestStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	del.Body.Close()
-	if del.StatusCode != 204 {
+	if del.StatusCode != http.StatusNoContent {
 		t.Errorf("DELETE: %d", del.StatusCode)
 	}
 	if rest, err := io.ReadAll(reader); err != nil || strings.Contains(string(rest), "data") {
@@ -376,7 +249,13 @@ func TestGone(t *testing.T) {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set(versionHeader, sessionless)
 	gone := make(chan error)
-	go func() { _, err := hc.Do(r); gone <- err }()
+	go func() {
+		got, err := hc.Do(r)
+		if err == nil {
+			got.Body.Close()
+		}
+		gone <- err
+	}()
 	s := <-servers
 	s.gets(list)
 	// While it waits, another client without a session may use the same id.
@@ -416,7 +295,7 @@ func TestHangUp(t *testing.T) {
 		r.Header = http.Header{"Content-Type": {"application/json"}, "Accept": {eventStream}, sessionHeader: {id}}
 		open := make(chan *http.Response, 1)
 		go func() {
-			got, err := hc.Do(r)
+			got, err := hc.Do(r) //nolint:bodyclose // closed by who receives it
 			if err != nil {
 				t.Error(err)
 			}
@@ -450,7 +329,12 @@ func TestHangUp(t *testing.T) {
 		}
 		r.Header = http.Header{"Content-Type": {"application/json"}, sessionHeader: {id}}
 		gone := make(chan bool)
-		go func() { hc.Do(r); close(gone) }()
+		go func() {
+			if got, err := hc.Do(r); err == nil {
+				got.Body.Close()
+			}
+			close(gone)
+		}()
 		s.gets(ask)
 		hangUp()
 		<-gone
@@ -495,19 +379,15 @@ func TestSessions(t *testing.T) {
 		}
 	}
 	ids[1], all[1] = fifth, s5
-	var open4 []*http.Response
 	for i := range maxServers {
 		get, err := a.do(http.MethodGet, "", sessionHeader, ids[i], "Accept", eventStream)
 		if err != nil {
 			t.Fatal(err)
 		}
-		open4 = append(open4, get)
+		defer get.Body.Close()
 	}
 	if status, body := a.says(initialize); status != 409 {
 		t.Errorf("a fifth with all busy: %d %s", status, body)
-	}
-	for _, g := range open4 {
-		g.Body.Close()
 	}
 }
 
@@ -546,301 +426,5 @@ func TestOne(t *testing.T) {
 		if status, _ := a.says(discover, versionHeader, sessionless); status != 503 {
 			t.Errorf("sessionless after the session began: %d", status)
 		}
-	}
-}
-
-// TestServerFails: the asker is told, the failure is reported with its name, and
-// the session is over while others go on.
-func TestServerFails(t *testing.T) {
-	for name, tc := range map[string]struct {
-		do   func(s script)
-		want reason.Code
-	}{
-		"ended":       {func(s script) { s.out.Close() }, reason.McpServerEnded},
-		"half-line":   {func(s script) { io.WriteString(s.out, `{"jsonrpc"`); s.out.Close() }, reason.McpServerEnded},
-		"broken-pipe": {func(s script) { s.out.CloseWithError(errors.New("read error")) }, reason.McpServerEnded},
-		"banner":      {func(s script) { io.WriteString(s.out, "Welcome to \x1b[31mfiles\x1b[0m 1.0\n") }, reason.McpServerMalformed},
-		"empty-line":  {func(s script) { io.WriteString(s.out, "\n") }, reason.McpServerMalformed},
-		"batch":       {func(s script) { io.WriteString(s.out, "["+listed+"]\n") }, reason.McpServerMalformed},
-		"twice":       {func(s script) { io.WriteString(s.out, `{"jsonrpc":"2.0","id":1,"result":1,"result":2}`+"\n") }, reason.McpServerMalformed},
-		"id-1.5":      {func(s script) { io.WriteString(s.out, `{"jsonrpc":"2.0","id":1.5,"result":1}`+"\n") }, reason.McpServerMalformed},
-		"both":        {func(s script) { io.WriteString(s.out, `{"jsonrpc":"2.0","id":1,"method":"m","result":1}`+"\n") }, reason.McpServerMalformed},
-		"not-utf-8":   {func(s script) { io.WriteString(s.out, "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"\xff\"}\n") }, reason.McpServerMalformed},
-		"question-twice": {func(s script) {
-			io.WriteString(s.out, strings.Repeat(`{"jsonrpc":"2.0","id":9,"method":"m"}`+"\n", 2))
-		}, reason.McpServerMalformed},
-		"20-MB-line": {func(s script) {
-			io.WriteString(s.out, `{"jsonrpc":"2.0","id":1,"result":"`)
-			for range 20 {
-				if _, err := s.out.Write(bytes.Repeat([]byte("x"), 1<<20)); err != nil {
-					return
-				}
-			}
-		}, reason.McpServerMalformed},
-		"takes-no-input": {func(s script) { s.raw.Close(); <-time.After(0) }, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			open, servers := scripted(t)
-			b, hc, _ := serve(t, open)
-			a := agent{t, hc}
-			bystander, other := a.begins(servers)
-			id, s := a.begins(servers)
-			var waiting []<-chan reply
-			for i, accept := range []string{"application/json", eventStream} {
-				m := strings.Replace(list, `"id":1`, fmt.Sprintf(`"id":%d`, i+1), 1)
-				waiting = append(waiting, a.asks(m, sessionHeader, id, "Accept", accept))
-				s.gets(m)
-			}
-			tc.do(s)
-			if name == "takes-no-input" {
-				waiting = append(waiting, a.asks(strings.Replace(list, "1", "3", 1), sessionHeader, id))
-				tc.want = reason.McpServerEnded
-			}
-			for i, w := range waiting {
-				if r := <-w; r.err != nil || !strings.Contains(r.body, "the server has ended") || !strings.Contains(r.body, fmt.Sprintf(`"id":%d`, i+1)) {
-					t.Errorf("asker %d: %+v", i, r)
-				}
-			}
-			err := <-b.Failed()
-			e, ok := reason.Of(err)
-			if !ok || e.Code != tc.want || len(e.Error()) > 500 || strings.Contains(e.Error(), "\x1b") {
-				t.Errorf("reported: %v", err)
-			}
-			if status, _ := a.says(list, sessionHeader, id); status != 404 {
-				t.Errorf("afterwards: %d", status)
-			}
-			c := a.asks(list, sessionHeader, bystander)
-			other.gets(list)
-			other.says(listed)
-			if r := <-c; r.body != listed {
-				t.Errorf("another session: %+v", r)
-			}
-		})
-	}
-}
-
-// TestOpenFails: the agent hears that there is no server, the launcher why.
-func TestOpenFails(t *testing.T) {
-	why := errors.New("no room for its box")
-	b, hc, _ := serve(t, func(context.Context) (io.ReadWriteCloser, error) { return nil, why })
-	status, body := agent{t, hc}.says(initialize)
-	if status != 503 || strings.Contains(body, "room") {
-		t.Errorf("%d %s", status, body)
-	}
-	if err := <-b.Failed(); err != why {
-		t.Error(err)
-	}
-}
-
-// TestUnheard: a question of the server that nobody can answer is answered.
-func TestUnheard(t *testing.T) {
-	open, servers := scripted(t)
-	b, hc, _ := serve(t, open)
-	a := agent{t, hc}
-	const said = `{"jsonrpc":"2.0","id":%s,"error":{"code":-32000,"message":"no client takes this"}}`
-	// Without a session and without an open stream.
-	c := a.asks(list, versionHeader, sessionless)
-	s := <-servers
-	s.gets(list)
-	s.says(`{"jsonrpc":"2.0","id":"\u0071","method":"sampling/createMessage"}`)
-	s.gets(fmt.Sprintf(said, `"\u0071"`))
-	s.says(listed)
-	<-c
-	// More than can wait: the bridge keeps 256 questions and 1024 messages.
-	id, s := a.begins(servers)
-	for i := range maxCalls {
-		s.says(fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"m"}`, i))
-	}
-	s.says(`{"jsonrpc":"2.0","id":1000,"method":"m"}`)
-	s.gets(fmt.Sprintf(said, "1000"))
-	for range 3 * maxWaiting {
-		s.says(`{"jsonrpc":"2.0","method":"flood"}`)
-	}
-	for range 10 {
-		s.says(`{"jsonrpc":"2.0","method":"flood","params":{"a":"` + strings.Repeat("x", maxBytes/4) + `"}}`)
-	}
-	c = a.asks(list, sessionHeader, id)
-	s.gets(list)
-	s.says(listed)
-	<-c
-	q := b.sessions[len(b.sessions)-1].waiting
-	if len(q.list) > maxWaiting || q.size > maxBytes || len(q.list) == 0 {
-		t.Errorf("%d messages wait, %d bytes", len(q.list), q.size)
-	}
-}
-
-// TestSizes: 16 MiB pass in both directions, one byte more does not, and big
-// messages are few at a time.
-func TestSizes(t *testing.T) {
-	open, servers := scripted(t)
-	b, hc, _ := serve(t, open)
-	a := agent{t, hc}
-	id, s := a.begins(servers)
-	frame := func(head, tail string, size int) string {
-		return head + strings.Repeat("x", size-len(head)-len(tail)) + tail
-	}
-	ask := frame(`{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":"`, `"}}`, MaxMessage)
-	say := frame(`{"jsonrpc":"2.0","id":1,"result":"`, `"}`, MaxMessage)
-	c := a.asks(ask, sessionHeader, id, "Accept", eventStream)
-	s.gets(ask)
-	s.says(say)
-	if r := <-c; r.body != "event: message\ndata: "+say+"\n" {
-		t.Errorf("%d bytes, %.100s", len(r.body), r.body)
-	}
-	if status, _ := a.says(ask+" ", sessionHeader, id); status != 413 {
-		t.Errorf("one byte more: %d", status)
-	}
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://files.mcp/mcp", io.MultiReader(strings.NewReader(ask), strings.NewReader(" "))) // chunked
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set(sessionHeader, id)
-	if got, err := hc.Do(r); err != nil || got.StatusCode != 413 {
-		t.Errorf("one byte more, chunked: %v %v", got, err)
-	} else {
-		got.Body.Close()
-	}
-	var held []<-chan reply
-	for i := range maxBig + 1 { // the server takes one byte of the first
-		if i == 1 {
-			if _, err := s.in.Peek(1); err != nil {
-				t.Fatal(err)
-			}
-			for len(b.bigIn) > 0 {
-				time.Sleep(time.Millisecond)
-			}
-		}
-		held = append(held, a.asks(frame(fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"m","params":{"a":"`, i), `"}}`, 1<<20), sessionHeader, id))
-	}
-	for len(b.bigIn) < maxBig {
-		time.Sleep(time.Millisecond)
-	}
-	if status, _ := a.says(frame(`{"jsonrpc":"2.0","id":9,"method":"m","params":{"a":"`, `"}}`, 1<<20), sessionHeader, id); status != 503 {
-		t.Errorf("one big message too many: %d", status)
-	}
-	for range held {
-		line, err := s.in.ReadString('\n')
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := parse([]byte(line))
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.says(`{"jsonrpc":"2.0","id":` + string(m.value(`"id"`)) + `,"result":1}`)
-	}
-	for _, c := range held {
-		if r := <-c; r.status != 200 {
-			t.Errorf("%+v", r)
-		}
-	}
-}
-
-// TestSlowReader: an agent that takes nothing holds up neither the server nor other
-// sessions for long enough to matter, and memory stays bounded.
-func TestSlowReader(t *testing.T) {
-	open, servers := scripted(t)
-	_, hc, addr := serve(t, open)
-	a := agent{t, hc}
-	id, s := a.begins(servers)
-	conn, err := net.Dial("tcp", addr) // a GET that is never read
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprintf(conn, "GET /mcp HTTP/1.1\r\nHost: files.mcp\r\nAccept: text/event-stream\r\nMcp-Session-Id: %s\r\n\r\n", id)
-	if _, err := bufio.NewReader(conn).ReadString('\n'); err != nil { // it is attached
-		t.Fatal(err)
-	}
-	flood := `{"jsonrpc":"2.0","method":"flood","params":{"a":"` + strings.Repeat("x", 100<<10) + `"}}`
-	for range 200 { // 20 MB: more than sockets and queue take
-		s.says(flood)
-	}
-	c := a.asks(list, sessionHeader, id)
-	s.gets(list)
-	s.says(listed)
-	if r := <-c; r.body != listed {
-		t.Errorf("%+v", r)
-	}
-}
-
-// TestConnections: more connections than are served wait, and are served when
-// others go.
-func TestConnections(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	few := limit(l, 2)
-	accepted := make(chan net.Conn)
-	go func() {
-		for {
-			c, err := few.Accept()
-			if err != nil {
-				close(accepted)
-				return
-			}
-			accepted <- c
-		}
-	}()
-	for range 3 {
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-	}
-	one, two := <-accepted, <-accepted
-	select {
-	case <-accepted:
-		t.Fatal("a third at once")
-	case <-time.After(50 * time.Millisecond): // it would have come
-	}
-	one.Close()
-	one.Close() // counts once
-	three := <-accepted
-	few.Close()
-	if _, ok := <-accepted; ok {
-		t.Error("accepts after Close")
-	}
-	two.Close()
-	three.Close()
-}
-
-// TestClose ends what is open, and Serve after it returns at once.
-func TestClose(t *testing.T) {
-	open, servers := scripted(t)
-	b, hc, _ := serve(t, open)
-	a := agent{t, hc}
-	id, s := a.begins(servers)
-	c := a.asks(list, sessionHeader, id)
-	s.gets(list)
-	var wg sync.WaitGroup
-	for range 3 {
-		wg.Go(func() {
-			if err := b.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	if r := <-c; r.err == nil && r.status == 200 {
-		t.Errorf("%+v", r)
-	}
-	if _, err := s.in.ReadByte(); err == nil {
-		t.Error("the server's input is open")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Serve(l); err != nil {
-		t.Error(err)
-	}
-	select {
-	case err := <-b.Failed():
-		t.Error("closing is no failure: ", err)
-	default:
 	}
 }

@@ -51,7 +51,7 @@ func (b *Bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func refuse(w http.ResponseWriter, status int, id []byte, why string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	w.Write(fault(status, id, why))
+	_, _ = w.Write(fault(status, id, why)) // who hung up hears nothing
 }
 
 // fault is a JSON-RPC error object for an HTTP status.
@@ -116,8 +116,10 @@ func (b *Bridge) body(w http.ResponseWriter, r *http.Request) (raw []byte, relea
 		return nil, nil, http.StatusRequestEntityTooLarge, errLong
 	}
 	control := http.NewResponseController(w)
-	control.SetReadDeadline(time.Now().Add(bodyTime))
-	defer control.SetReadDeadline(time.Time{})
+	if err := control.SetReadDeadline(time.Now().Add(bodyTime)); err != nil {
+		return nil, nil, http.StatusBadRequest, errors.New("the body did not arrive")
+	}
+	defer func() { _ = control.SetReadDeadline(time.Time{}) }() // the connection may be gone
 	raw, err = io.ReadAll(io.LimitReader(r.Body, bigMessage+1))
 	if err == nil && len(raw) > bigMessage {
 		select {
@@ -180,7 +182,7 @@ func (b *Bridge) request(w http.ResponseWriter, r *http.Request, s *session, m m
 	c, err := s.begin(m, st)
 	if err != nil {
 		status := http.StatusBadRequest
-		if err == errBusy {
+		if errors.Is(err, errBusy) {
 			status = http.StatusServiceUnavailable
 		}
 		refuse(w, status, m.value(`"id"`), err.Error())
@@ -227,9 +229,10 @@ func answer(w http.ResponseWriter, r *http.Request, s *session, c *call) {
 	select {
 	case p := <-c.answer:
 		defer p.done()
-		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTime))
-		w.Header().Set("Content-Type", "application/json")
-		w.Write(p.text)
+		if http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTime)) == nil {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write(p.text) // who hung up hears nothing
+		}
 	case <-c.dropped:
 		refuse(w, http.StatusOK, c.raw, "called off")
 	case <-s.gone:

@@ -133,9 +133,9 @@ func New(host string, open Open) *Bridge {
 func (b *Bridge) Serve(l net.Listener) error {
 	s := &http.Server{
 		Handler: b, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeaders,
-		ErrorLog: log.New(io.Discard, "", 0), // an agent does not write on our terminal
+		ErrorLog: log.New(io.Discard, "", 0), //nolint:forbidigo // net/http would log to the terminal otherwise
 	}
-	defer context.AfterFunc(b.ctx, func() { s.Close() })()
+	defer context.AfterFunc(b.ctx, func() { _ = s.Close() })()
 	err := s.Serve(limit(l, maxConns))
 	if b.ctx.Err() != nil {
 		return nil

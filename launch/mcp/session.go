@@ -166,9 +166,9 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 			return nil, malformed(line, errLong)
 		case err == nil:
 			return line, nil
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil, ended(nil)
-		case err != bufio.ErrBufferFull:
+		case !errors.Is(err, bufio.ErrBufferFull):
 			return nil, ended(err)
 		}
 	}

@@ -71,19 +71,23 @@ func begin(w http.ResponseWriter) events {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
 	e := events{w, http.NewResponseController(w)}
-	e.control.Flush()
+	_ = e.control.Flush() // the first message finds out
 	return e
 }
 
 // send writes one message, which is one line, as one event.
 func (e events) send(p parcel) bool {
 	defer p.done()
-	e.control.SetWriteDeadline(time.Now().Add(writeTime))
-	_, err := fmt.Fprintf(e.w, "event: message\ndata: %s\n", p.text)
+	err := e.control.SetWriteDeadline(time.Now().Add(writeTime))
+	if err == nil {
+		_, err = fmt.Fprintf(e.w, "event: message\ndata: %s\n", p.text)
+	}
 	if err == nil {
 		err = e.control.Flush()
 	}
-	e.control.SetWriteDeadline(time.Time{})
+	if err == nil {
+		err = e.control.SetWriteDeadline(time.Time{})
+	}
 	return err == nil
 }
 

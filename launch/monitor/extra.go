@@ -57,7 +57,7 @@ func (x *extra) directory(at string, depth int) error {
 		names, err = d.Readdirnames(-1)
 		d.Close()
 	}
-	if err != nil && err != io.EOF || depth > maxDepth {
+	if err != nil && !errors.Is(err, io.EOF) || depth > maxDepth {
 		x.add(wrong(at, cmp.Or(err, error(unix.ENAMETOOLONG))), at)
 		return x.ctx.Err()
 	}

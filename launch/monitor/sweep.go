@@ -108,6 +108,7 @@ func one(ctx context.Context, base int, e tree.Entry, buf []byte) Drift {
 			return Drift{Code: reason.DriftSize, Expected: fmt.Sprintf("%d bytes", e.Size), Found: fmt.Sprintf("%d bytes", st.Size)}
 		}
 		return file(ctx, base, e, &st, buf)
+	default: // nothing more to compare
 	}
 	return Drift{}
 }
@@ -131,7 +132,7 @@ func file(ctx context.Context, base int, e tree.Entry, st *unix.Stat_t, buf []by
 		n, err := f.Read(buf[:min(left, int64(len(buf)))])
 		h.Write(buf[:n])
 		left -= int64(n)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -70,7 +70,7 @@ func Open(dir *os.File, name string) (*os.File, error) {
 		f.Close()
 		return nil, unreadable("read "+quote(name), err)
 	}
-	if err := plain(name, st.Mode, uint64(st.Nlink)); err != nil {
+	if err := plain(name, &st); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -104,14 +104,14 @@ func openat(dir *os.File, name string, flags uint64) (*os.File, error) {
 }
 
 // plain refuses everything but a regular file with one name.
-func plain(name string, mode uint32, links uint64) error {
-	kind := ""
-	switch mode & unix.S_IFMT {
+func plain(name string, st *unix.Stat_t) error {
+	var kind string
+	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		if links == 1 {
+		if st.Nlink == 1 {
 			return nil
 		}
-		return &reason.Error{Code: reason.ModelHardLink, What: "read " + quote(name), Expected: "1 name", Found: fmt.Sprintf("%d names", links),
+		return &reason.Error{Code: reason.ModelHardLink, What: "read " + quote(name), Expected: "1 name", Found: fmt.Sprintf("%d names", st.Nlink),
 			Next: "copy the folder"}
 	case unix.S_IFLNK:
 		return &reason.Error{Code: reason.ModelSymlink, What: "read " + quote(name), Expected: "no symlink", Found: "a symlink"}
@@ -231,7 +231,7 @@ func (w *walk) directory(d *os.File, at string, depth int) error {
 			}
 			continue
 		}
-		if err := plain(path, st.Mode, uint64(st.Nlink)); err != nil {
+		if err := plain(path, &st); err != nil {
 			return err
 		}
 		if err := w.file(path); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -74,14 +75,15 @@ feed:
 	if first != nil {
 		return nil, 0, unreadable("hash model "+f.path, first)
 	}
+	all := []tree.Entry{{Path: ".", Type: tree.Dir, Mode: 0o555}}
 	dirs := map[string]bool{"": true}
 	for _, e := range entries {
 		for up := parent(e.Path); !dirs[up]; up = parent(up) {
 			dirs[up] = true
-			entries = append(entries, tree.Entry{Path: up, Type: tree.Dir, Mode: 0o555})
+			all = append(all, tree.Entry{Path: up, Type: tree.Dir, Mode: 0o555})
 		}
 	}
-	return append(entries, tree.Entry{Path: ".", Type: tree.Dir, Mode: 0o555}), total, nil
+	return append(all, entries...), total, nil
 }
 
 // sizes adds up the sizes before a byte is read, so that a sparse file of a
@@ -118,7 +120,7 @@ func (f folder) one(ctx context.Context, s file, buf []byte, told func(int64)) (
 	if err != nil {
 		return tree.Entry{}, unreadable("read "+quote(s.name), err)
 	}
-	unix.Fadvise(int(h.Fd()), 0, 0, unix.FADV_SEQUENTIAL)                      // a hint
+	_ = unix.Fadvise(int(h.Fd()), 0, 0, unix.FADV_SEQUENTIAL)                  // a hint
 	sum, n, start, err := read(ctx, io.LimitReader(h, st.Size()+1), buf, told) // it may be growing
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -150,7 +152,7 @@ func read(ctx context.Context, h io.Reader, buf []byte, told func(int64)) (sum d
 		if told != nil && k > 0 {
 			told(int64(k))
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return sumOf(hash), n, start, nil
 		}
 		if err == nil {

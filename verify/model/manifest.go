@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -103,7 +102,7 @@ func Manifest(t tree.Tree) digest.Digest {
 	}
 	slices.SortFunc(files, func(a, b tree.Entry) int { return strings.Compare(a.Path, b.Path) })
 	h := sha256.New()
-	io.WriteString(h, manTag)
+	h.Write([]byte(manTag))
 	for _, e := range files {
 		fmt.Fprintf(h, "%s %d %s\x00", e.Digest.Encoded(), e.Size, e.Path)
 	}
