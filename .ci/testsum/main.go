@@ -116,6 +116,9 @@ func (c counter) take(e event, w io.Writer, s *summary) {
 		}
 		delete(c.said, n)
 	case "fail":
+		if e.Test == "" {
+			c.unfinished(e.Package, w)
+		}
 		fmt.Fprint(w, strings.Join(c.said[n], ""))
 		delete(c.said, n)
 		if c.failing[n] {
@@ -140,6 +143,22 @@ func (c counter) take(e event, w io.Writer, s *summary) {
 			s.required++
 		}
 		delete(c.said, n)
+	}
+}
+
+// unfinished prints what tests said that were still running when their package's
+// process ended: a deadline, a crash and os.Exit look like that.
+func (c counter) unfinished(pkg string, w io.Writer) {
+	var running []string
+	for n := range c.said {
+		if n.pkg == pkg {
+			running = append(running, n.test)
+		}
+	}
+	slices.Sort(running)
+	for _, test := range running {
+		fmt.Fprintf(w, "--- UNFINISHED: %s\n%s", test, strings.Join(c.said[name{pkg, test}], ""))
+		delete(c.said, name{pkg, test})
 	}
 }
 

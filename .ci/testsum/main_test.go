@@ -42,6 +42,9 @@ func TestSummary(t *testing.T) {
 			want: []string{"after\n", "1 passed, 1 failed\n"}},
 		"package that fails outside a test": {events: pass + ev("output", "p", "", "FAIL\tp [build failed]\n") + ev("fail", "p", "", ""),
 			want: []string{"FAIL\tp [build failed]\n", "FAIL: p: failed outside a test\n", "1 passed, 1 failed\n"}},
+		"unfinished": {events: pass + ev("run", "p", "TestU", "") + ev("output", "p", "TestU", "panic: test timed out\n") +
+			ev("output", "p", "", "FAIL\tp\t600s\n") + ev("fail", "p", "", ""),
+			want: []string{"--- UNFINISHED: TestU\npanic: test timed out\n", "1 passed, 1 failed\n"}},
 		"nothing ran":    {events: ev("skip", "p", "", ""), want: []string{"FAIL: no test ran\n", "0 passed, 0 failed\n"}},
 		"not JSON":       {events: "go: downloading x\n" + pass + end, ok: true, want: []string{"go: downloading x\n"}},
 		"no end of line": {events: strings.TrimSuffix(pass, "\n"), ok: true, want: []string{"1 passed, 0 failed\n"}},

@@ -133,7 +133,7 @@ func New(host string, open Open) *Bridge {
 func (b *Bridge) Serve(l net.Listener) error {
 	s := &http.Server{
 		Handler: b, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeaders,
-		ErrorLog: log.New(io.Discard, "", 0), //nolint:forbidigo // net/http would log to the terminal otherwise
+		ErrorLog: log.New(io.Discard, "", 0), // net/http would log to the terminal otherwise
 	}
 	defer context.AfterFunc(b.ctx, func() { _ = s.Close() })()
 	err := s.Serve(limit(l, maxConns))

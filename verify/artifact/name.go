@@ -70,7 +70,8 @@ func splitName(s string) (registry, path string) {
 // validRegistry accepts host names, IPv4 addresses and bracketed IPv6
 // addresses, with an optional port. The port of "[::1]" needs the brackets.
 func validRegistry(s string) bool {
-	host, port := s, ""
+	host := s
+	var port string
 	if strings.HasPrefix(s, "[") {
 		end := strings.IndexByte(s, ']')
 		if end < 0 {

@@ -47,7 +47,7 @@ func (o Options) daemon(ctx context.Context, ref artifact.Reference) (origin, er
 	}
 	in := &body{ReadCloser: resp.Body, ctx: under, cancel: cancel, limit: o.Timeout, word: word,
 		timer: time.AfterFunc(o.Timeout, func() { cancel(stalled{}) })}
-	defer in.Close()
+	defer func() { _ = in.Close() }() // only read
 	if resp.StatusCode != http.StatusOK {
 		detail, _ := io.ReadAll(io.LimitReader(in, 200)) // only words for a person
 		e := &reason.Error{Code: reason.DaemonFailing, What: what, Err: &statusError{resp.StatusCode, printable(detail)}}

@@ -81,7 +81,7 @@ func (o Options) client(registryHost string, dialed *atomic.Bool) (*http.Transpo
 			host, _, _ := net.SplitHostPort(addr)
 			if loopback(host) {
 				if a, ok := c.RemoteAddr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
-					c.Close()
+					_ = c.Close() // refused before a byte was sent
 					return nil, errNotLocal
 				}
 			}

@@ -61,7 +61,7 @@ func (s *session) recall() error {
 	}
 	var k kept
 	if err := json.Unmarshal(raw, &k); err != nil || k.Version != recordVersion || k.Root.Digest != root {
-		return nil // written by another version: look again
+		return nil //nolint:nilerr // written by another version: look again
 	}
 	s.kept = k
 	return nil

@@ -50,7 +50,7 @@ func (s *session) image(ctx context.Context) (image, error) {
 		if err != nil {
 			return image{}, err
 		}
-		img.inIndex = attestations(m, d.Digest, img.manifest.Digest, s.ref.String())
+		img.inIndex = attestations(m, img.manifest.Digest, s.ref.String())
 		child, declared, err := s.bytes(ctx, manifestPart, img.manifest, maxManifest)
 		if err != nil {
 			return image{}, err
@@ -154,7 +154,7 @@ func rootPart(mediaType string) part {
 // attestations lists the manifests that builders put into an index beside the
 // image they describe (annotation vnd.docker.reference.digest). They are not
 // signed, so nobody reads them; a tree of what is attached shows them.
-func attestations(m manifest, index, image digest.Digest, from string) []Attachment {
+func attestations(m manifest, image digest.Digest, from string) []Attachment {
 	var all []Attachment
 	for _, d := range m.Manifests {
 		if d.Annotations["vnd.docker.reference.digest"] == string(image) {

@@ -1,6 +1,6 @@
 package reason
 
-// Causes about what this host allows.
+// HostCannotLaunch says that this host does not allow what every launch needs.
 const HostCannotLaunch Code = "host-cannot-launch"
 
 var hostRows = []Row{
