@@ -21,6 +21,7 @@ require (
 	github.com/opencontainers/image-spec v1.1.1 // the types of images
 	github.com/opencontainers/runtime-spec v1.3.0 // the types of a box
 	github.com/rogpeppe/go-internal v1.16.0 // testscript, tests only
+	github.com/schollz/progressbar/v3 v3.19.1 // progress; its libraries do nothing at start, unlike go-runewidth under the others
 	github.com/secure-systems-lab/go-securesystemslib v0.11.1 // DSSE's pre-authentication encoding
 	github.com/sigstore/cosign/v2 v2.6.5 // cosign's key files and predicate types
 	github.com/sigstore/protobuf-specs v0.5.2 // the bundle's types
@@ -244,6 +245,7 @@ require (
 	github.com/mikelolasagasti/xz v1.0.1 // indirect
 	github.com/minio/minlz v1.0.1 // indirect
 	github.com/mistifyio/go-zfs/v4 v4.0.0 // indirect
+	github.com/mitchellh/colorstring v0.0.0-20190213212951-d06e56a500db // indirect
 	github.com/mitchellh/copystructure v1.2.0 // indirect
 	github.com/mitchellh/go-homedir v1.1.0 // indirect
 	github.com/mitchellh/go-wordwrap v1.0.1 // indirect
@@ -327,7 +329,7 @@ require (
 	github.com/vbatts/go-mtree v0.7.0 // indirect
 	github.com/vbatts/tar-split v0.12.3 // indirect
 	github.com/vbauerster/cupwriter v0.0.4 // indirect
-	github.com/vbauerster/mpb/v8 v8.14.0 // progress bars
+	github.com/vbauerster/mpb/v8 v8.14.0 // indirect
 	github.com/vifraa/gopom v1.0.0 // indirect
 	github.com/wagoodman/go-partybus v0.0.0-20230516145632-8ccac152c651 // indirect
 	github.com/wagoodman/go-progress v0.0.0-20260303201901-10176f79b2c0 // indirect

@@ -1,36 +1,44 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"time"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
+	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
 	"github.com/ztlaunch/ztlaunch/verify/fetch"
 )
 
-// progress shows the transfer of layers on a terminal, and nothing elsewhere.
-// The function it returns takes the bars away again.
+// progress shows the transfer of layers on a terminal, as one bar over all that
+// are known so far, and nothing elsewhere. The function it returns takes the bar
+// away again.
 func progress() (show func(fetch.Event), done func()) {
 	if !term.IsTerminal(int(os.Stderr.Fd())) {
 		return nil, func() {}
 	}
-	all := mpb.New(mpb.WithOutput(os.Stderr), mpb.WithWidth(40))
-	bars := map[digest.Digest]*mpb.Bar{}
+	total, moved := map[digest.Digest]int64{}, map[digest.Digest]int64{}
+	bar := progressbar.NewOptions64(1,
+		progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetWidth(40),
+		progressbar.OptionShowBytes(true), progressbar.OptionClearOnFinish(),
+		progressbar.OptionThrottle(50*time.Millisecond))
 	show = func(e fetch.Event) {
 		if e.Cached {
 			return
 		}
-		bar := bars[e.Digest]
-		if bar == nil {
-			bar = all.AddBar(e.Total, mpb.BarRemoveOnComplete(),
-				mpb.PrependDecorators(decor.Name(e.Digest.Encoded()[:12]+" ")),
-				mpb.AppendDecorators(decor.CountersKibiByte("% .1f / % .1f")))
-			bars[e.Digest] = bar
-		}
-		bar.SetCurrent(e.Done)
+		total[e.Digest], moved[e.Digest] = e.Total, e.Done
+		bar.Describe(fmt.Sprintf("%d layers", len(total)))
+		bar.ChangeMax64(sum(total) + 1) // never full before the end
+		_ = bar.Set64(sum(moved))
 	}
-	return show, all.Shutdown
+	return show, func() { _ = bar.Clear() }
+}
+
+func sum(of map[digest.Digest]int64) (n int64) {
+	for _, v := range of {
+		n += v
+	}
+	return n
 }
