@@ -52,7 +52,7 @@ help: ## list the targets
 ## Build
 
 .PHONY: build
-build: bin/ztlaunch bin/ztlaunch-sbom bin/ztlaunch-runc ## build the three programs into bin/
+build: bin/ztlaunch bin/ztlaunch-sbom ## build the four programs into bin/
 
 .PHONY: FORCE
 FORCE:
@@ -65,11 +65,15 @@ setup:
 setup-test:
 	@.ci/setup.sh test
 
-# The runtime's sha256 goes into the launcher, so the runtime comes first.
-bin/ztlaunch: bin/ztlaunch-runc FORCE
-	@pin=$$(sha256sum bin/ztlaunch-runc | cut -d ' ' -f 1); \
-	go build -ldflags "$(STRIP) -X main.version=$(VERSION) -X $(MODULE)/launch/runc.pin=$$pin" -o $@ ./cmd/ztlaunch; \
-	grep -qF "$$pin" $@ || { echo "$@: the pin of ztlaunch-runc is not in it" >&2; exit 1; }
+# The sha256 of the programs that it executes goes into the launcher, so they come
+# first.
+bin/ztlaunch: bin/ztlaunch-runc bin/ztlaunch-keeper FORCE
+	@pin() { sha256sum "bin/ztlaunch-$$1" | cut -d ' ' -f 1; }; runc=$$(pin runc); keeper=$$(pin keeper); \
+	go build -ldflags "$(STRIP) -X main.version=$(VERSION) -X $(MODULE)/launch/runc.pin=$$runc -X $(MODULE)/launch/keeper.pin=$$keeper" -o $@ ./cmd/ztlaunch; \
+	for pin in $$runc $$keeper; do grep -qF "$$pin" $@ || { echo "$@: pin $$pin is not in it" >&2; exit 1; }; done
+
+bin/ztlaunch-keeper: setup FORCE
+	@go build -ldflags "$(STRIP)" -o $@ ./cmd/ztlaunch-keeper
 
 bin/ztlaunch-sbom: setup FORCE
 	@go build -ldflags "$(STRIP) -X main.version=$(VERSION)" -o $@ ./cmd/ztlaunch-sbom
@@ -81,6 +85,7 @@ bin/ztlaunch-runc: setup FORCE
 install: build ## install under DESTDIR and PREFIX (/usr/local)
 	install -D -m 755 bin/ztlaunch '$(DESTDIR)$(PREFIX)/bin/ztlaunch'
 	install -D -m 755 bin/ztlaunch-runc '$(DESTDIR)$(PREFIX)/libexec/ztlaunch/ztlaunch-runc'
+	install -D -m 755 bin/ztlaunch-keeper '$(DESTDIR)$(PREFIX)/libexec/ztlaunch/ztlaunch-keeper'
 	install -D -m 755 bin/ztlaunch-sbom '$(DESTDIR)$(PREFIX)/libexec/ztlaunch/ztlaunch-sbom'
 
 .PHONY: dist

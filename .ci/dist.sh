@@ -14,6 +14,7 @@ trap 'rm -rf "$work"' EXIT
 put() { install -D -m "$1" "$2" "$work/$name/$3"; }
 put 755 bin/ztlaunch bin/ztlaunch
 put 755 bin/ztlaunch-runc libexec/ztlaunch/ztlaunch-runc
+put 755 bin/ztlaunch-keeper libexec/ztlaunch/ztlaunch-keeper
 put 755 bin/ztlaunch-sbom libexec/ztlaunch/ztlaunch-sbom
 put 644 LICENSE share/doc/ztlaunch/LICENSE
 put 644 .github/CHANGELOG.md share/doc/ztlaunch/CHANGELOG.md

@@ -17,7 +17,6 @@ import (
 	"github.com/ztlaunch/ztlaunch/launch/keeper"
 	"github.com/ztlaunch/ztlaunch/launch/plan"
 	"github.com/ztlaunch/ztlaunch/launch/rootfs"
-	"github.com/ztlaunch/ztlaunch/launch/runc"
 	"github.com/ztlaunch/ztlaunch/verify/fetch"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/tree"
@@ -31,7 +30,6 @@ const sealAge = time.Hour
 type box struct {
 	*runner
 	dirs    dirs
-	runtime runc.Runtime
 	keeper  *keeper.Keeper
 	models  map[string]admitted
 	servers map[string]launch.Server
@@ -41,7 +39,7 @@ type box struct {
 
 // launch seals the root, plans the box and runs it to its end.
 func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error) {
-	parts := launch.Parts{Tree: a.tree, Models: map[string]*rootfs.Sealed{}, Servers: b.servers, Runtime: b.runtime,
+	parts := launch.Parts{Tree: a.tree, Models: map[string]*rootfs.Sealed{}, Servers: b.servers, Runtime: b.programs.runtime,
 		Keeper: b.keeper, Stdio: b.stdio, Signals: b.signals,
 		Watch: launch.Watch{Models: map[string]tree.Tree{}}}
 	seals, err := rootfs.OpenSeals(b.dirs.seals(), 0)

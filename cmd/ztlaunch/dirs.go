@@ -52,4 +52,4 @@ func (d dirs) ids() string      { return filepath.Join(d.Run, "ids") }
 func (d dirs) locks() string    { return filepath.Join(d.State, "trust", "locks") }
 func (d dirs) policy() string   { return filepath.Join(d.Config, "policy.yaml") }
 func (d dirs) adoptKey() string { return filepath.Join(d.Config, "adopt.key") }
-func (d dirs) runtime() string  { return filepath.Join(d.Run, "runtime") }
+func (d dirs) kept() string     { return filepath.Join(d.Run, "programs") }

@@ -4,12 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/ztlaunch/ztlaunch/launch/host"
-	"github.com/ztlaunch/ztlaunch/launch/runc"
-	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
 // checkup is the JSON of `doctor`.
@@ -46,7 +43,10 @@ func doctorVerb(_ context.Context, w world, args []string) int {
 	}
 	err := h.Launch()
 	if err == nil {
-		err = w.tryRuntime()
+		var p programs
+		if p, err = w.dirs().programs(); err == nil {
+			p.close()
+		}
 	}
 	exit := 0
 	if c.Launch = err == nil; !c.Launch {
@@ -64,20 +64,6 @@ func doctorVerb(_ context.Context, w world, args []string) int {
 		return w.fail("doctor", werr)
 	}
 	return exit
-}
-
-// tryRuntime proves the pinned runtime as a launch would.
-func (w world) tryRuntime() error {
-	exe, err := os.Executable()
-	if err != nil {
-		return &reason.Error{Code: reason.InternalFault, What: "find this program", Err: err}
-	}
-	rt, err := runc.Find(w.dirs().runtime(), runc.Pin(), runc.Candidates(exe)...)
-	if err != nil {
-		return err
-	}
-	rt.Close()
-	return nil
 }
 
 func (w world) printCheckup(c checkup, refused error) error {

@@ -33,7 +33,7 @@ func newLab(t *testing.T) *lab {
 	case l.bin == "" || l.images == "":
 		missing = "needs ZTLAUNCH_BIN and ZTLAUNCH_IMAGES, which make test sets"
 	default:
-		for _, f := range []string{filepath.Join(l.bin, "ztlaunch"), filepath.Join(l.bin, "ztlaunch-runc"), filepath.Join(l.images, "tools", "index.json")} {
+		for _, f := range []string{filepath.Join(l.bin, "ztlaunch"), filepath.Join(l.bin, "ztlaunch-runc"), filepath.Join(l.bin, "ztlaunch-keeper"), filepath.Join(l.images, "tools", "index.json")} {
 			if _, err := os.Stat(f); err != nil {
 				missing = err.Error()
 			}

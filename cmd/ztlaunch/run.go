@@ -18,10 +18,8 @@ import (
 	"github.com/ztlaunch/ztlaunch/launch/host"
 	"github.com/ztlaunch/ztlaunch/launch/keeper"
 	"github.com/ztlaunch/ztlaunch/launch/plan"
-	"github.com/ztlaunch/ztlaunch/launch/runc"
 	"github.com/ztlaunch/ztlaunch/profiles"
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
-	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
 // runVerb verifies, admits and launches. This file is the only place where
@@ -64,6 +62,7 @@ type runner struct {
 	log     *audit.Log
 	host    host.Host
 	outcome outcome
+	programs
 
 	mu      sync.Mutex
 	closing []func()
@@ -106,11 +105,11 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 	if err := r.host.Launch(); err != nil {
 		return 125, r.deny(err, nil)
 	}
-	runtime, err := r.runtime(d)
-	if err != nil {
+	if r.programs, err = d.programs(); err != nil {
 		return 125, r.deny(err, nil)
 	}
-	k, err := keeper.Start(d.Run)
+	r.later(r.programs.close)
+	k, err := keeper.Start(d.Run, r.programs.keeper)
 	if err != nil {
 		return 125, r.deny(err, nil)
 	}
@@ -136,7 +135,7 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 	if err != nil {
 		return 125, err
 	}
-	servers, err := r.servers(ctx, d, runtime, task, &ask)
+	servers, err := r.servers(ctx, d, task, &ask)
 	if err != nil {
 		return 125, err
 	}
@@ -146,7 +145,7 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 	}
 	signals, stop := launch.Signals()
 	defer stop()
-	b := box{runner: r, dirs: d, runtime: runtime, keeper: k, models: models, servers: servers, stdio: stdio, signals: signals}
+	b := box{runner: r, dirs: d, keeper: k, models: models, servers: servers, stdio: stdio, signals: signals}
 	return b.launch(ctx, a, ask)
 }
 
@@ -174,19 +173,6 @@ func (r *runner) read(args []string) (*taskFile, artifact.Reference, []string, e
 		return nil, artifact.Reference{}, nil, wrong("run "+args[0], "an image", "--model NAME=DIR lends a model to an image")
 	}
 	return task, ref, args[1:], nil
-}
-
-// runtime proves the pinned runtime.
-func (r *runner) runtime(d dirs) (runc.Runtime, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return runc.Runtime{}, &reason.Error{Code: reason.InternalFault, What: "find this program", Err: err}
-	}
-	rt, err := runc.Find(d.runtime(), runc.Pin(), runc.Candidates(exe)...)
-	if err == nil {
-		r.later(func() { rt.Close() })
-	}
-	return rt, err
 }
 
 // models verifies each model that the flags and the task file name, and seals

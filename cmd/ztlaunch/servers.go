@@ -12,7 +12,6 @@ import (
 	"github.com/ztlaunch/ztlaunch/launch"
 	"github.com/ztlaunch/ztlaunch/launch/keeper"
 	"github.com/ztlaunch/ztlaunch/launch/plan"
-	"github.com/ztlaunch/ztlaunch/launch/runc"
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
@@ -22,7 +21,7 @@ const serverGrace = 2 * time.Second
 
 // servers verifies each MCP server that the task file names. Each session of the
 // agent gets one in a box of its own.
-func (r *runner) servers(ctx context.Context, d dirs, rt runc.Runtime, task *taskFile, ask *plan.Task) (map[string]launch.Server, error) {
+func (r *runner) servers(ctx context.Context, d dirs, task *taskFile, ask *plan.Task) (map[string]launch.Server, error) {
 	if task == nil {
 		return nil, nil
 	}
@@ -41,7 +40,7 @@ func (r *runner) servers(ctx context.Context, d dirs, rt runc.Runtime, task *tas
 	}
 	open := map[string]launch.Server{}
 	for name, a := range all {
-		open[name] = func(context.Context) (io.ReadWriteCloser, error) { return r.startServer(ctx, d, rt, a) }
+		open[name] = func(context.Context) (io.ReadWriteCloser, error) { return r.startServer(ctx, d, a) }
 		ask.Servers = append(ask.Servers, name)
 	}
 	return open, nil
@@ -58,7 +57,7 @@ type server struct {
 
 // startServer launches one server. Its box has no mounts, no environment of the
 // caller's and no way out but its standard streams.
-func (r *runner) startServer(ctx context.Context, d dirs, rt runc.Runtime, a admitted) (*server, error) {
+func (r *runner) startServer(ctx context.Context, d dirs, a admitted) (*server, error) {
 	theirIn, in, err := os.Pipe()
 	if err != nil {
 		return nil, r.deny(&reason.Error{Code: reason.LaunchFailed, What: "make a server's streams", Err: err}, &a)
@@ -67,14 +66,14 @@ func (r *runner) startServer(ctx context.Context, d dirs, rt runc.Runtime, a adm
 	if err != nil {
 		return nil, r.deny(&reason.Error{Code: reason.LaunchFailed, What: "make a server's streams", Err: err}, &a)
 	}
-	k, err := keeper.Start(d.Run)
+	k, err := keeper.Start(d.Run, r.programs.keeper)
 	if err != nil {
 		return nil, r.deny(err, &a)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &server{Reader: out, Writer: in, in: in, out: out, cancel: cancel, ended: make(chan error, 1)}
-	own := &runner{w: r.w, flags: r.flags, log: r.log, host: r.host}
-	b := box{runner: own, dirs: d, runtime: rt, keeper: k, stdio: launch.Stdio{In: theirIn, Out: theirOut, Err: os.Stderr}}
+	own := &runner{w: r.w, flags: r.flags, log: r.log, host: r.host, programs: r.programs}
+	b := box{runner: own, dirs: d, keeper: k, stdio: launch.Stdio{In: theirIn, Out: theirOut, Err: os.Stderr}}
 	go func() {
 		_, err := b.launch(ctx, a, plan.Task{ID: newID()})
 		own.close()

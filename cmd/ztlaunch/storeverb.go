@@ -9,7 +9,6 @@ import (
 
 	"github.com/ztlaunch/ztlaunch/launch/keeper"
 	"github.com/ztlaunch/ztlaunch/launch/rootfs"
-	"github.com/ztlaunch/ztlaunch/launch/runc"
 	"github.com/ztlaunch/ztlaunch/verify/content"
 )
 
@@ -83,7 +82,7 @@ func (w world) pruneStore(all bool) int {
 			err = seals.Prune()
 		}
 		if err == nil {
-			err = runc.Drop(d.runtime())
+			err = d.drop()
 		}
 		if err != nil {
 			return w.fail("store", err)

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ztlaunch/ztlaunch/launch/program"
 	"github.com/ztlaunch/ztlaunch/launch/runc"
 	"github.com/ztlaunch/ztlaunch/launch/runc/runctest"
 )
@@ -34,7 +35,12 @@ func launcher(args []string) int {
 }
 
 func launch(run, id, bundle, path, pin string) error {
-	k, err := Start(run)
+	self, err := program.Open("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	defer self.Close()
+	k, err := Start(run, self)
 	if err != nil {
 		return err
 	}

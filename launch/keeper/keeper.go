@@ -1,8 +1,10 @@
 // Package keeper cleans up after a launch, also when the launcher was killed.
 //
 // Each launch has a folder RUN/tasks/NAME (0700, on a tmpfs) and one small
-// process, the keeper: this program again under the name in Name, in a session
-// of its own, started before anything of the task exists, even the folder. The
+// process, the keeper: a program of its own (cmd/ztlaunch-keeper), because the
+// launcher's libraries would cost its start ten times what it does itself. It has
+// a session of its own and is started before anything of the task exists, even
+// the folder. The
 // folder is locked (flock on the folder itself) by launcher and keeper together,
 // so it is locked exactly while one of them lives.
 //
@@ -52,12 +54,20 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ztlaunch/ztlaunch/launch/program"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
-// Name is argv[0] of the keeper's process: a program that finds it there calls
-// Main before anything else.
+// Name is the keeper's file and argv[0] of its process.
 const Name = "ztlaunch-keeper"
+
+// pin is the sha256 of the keeper's program, in hex, set by the linker
+// (-X .../launch/keeper.pin=). Empty means that this build pins none.
+var pin string
+
+// Pin is the sha256, in hex, of the keeper that this build accepts; "" when it
+// was built without one.
+func Pin() string { return pin }
 
 const recordName = "record"
 
@@ -82,21 +92,24 @@ type Keeper struct {
 	clean   bool
 }
 
-// Start makes a task's folder under run, locks it, and starts its keeper, which
-// also inherits the files in held. The keeper lives in the calling thread's
+// Start makes a task's folder under run, locks it, and starts its keeper from
+// the program p, which also inherits the files in held. The keeper lives in the calling thread's
 // mount namespace: call Start before entering a private one, or the keeper would
 // keep that alive.
 //
 // Code: keeper-failed.
-func Start(run string, held ...*os.File) (*Keeper, error) {
-	k, err := start(run, held)
+func Start(run string, p program.Program, held ...*os.File) (*Keeper, error) {
+	k, err := start(run, p, held)
 	if err != nil {
 		return nil, &reason.Error{Code: reason.KeeperFailed, What: "start the keeper", Err: err}
 	}
 	return k, nil
 }
 
-func start(run string, held []*os.File) (*Keeper, error) {
+func start(run string, p program.Program, held []*os.File) (*Keeper, error) {
+	if p.Zero() {
+		return nil, errors.New("no program")
+	}
 	tasks := filepath.Join(run, "tasks")
 	if err := os.MkdirAll(tasks, 0o700); err != nil {
 		return nil, err
@@ -106,7 +119,7 @@ func start(run string, held []*os.File) (*Keeper, error) {
 	k := &Keeper{dir: filepath.Join(tasks, hex.EncodeToString(name[:])), lost: make(chan struct{})}
 	// The process comes before the folder: whenever the launcher dies, somebody
 	// knows the folder's name.
-	if err := k.launch(held); err != nil {
+	if err := k.launch(p, held); err != nil {
 		return nil, err
 	}
 	go k.watch()
@@ -168,7 +181,7 @@ func lockFolder(dir string) (*os.File, error) {
 }
 
 // launch starts the keeper's process.
-func (k *Keeper) launch(held []*os.File) error {
+func (k *Keeper) launch(p program.Program, held []*os.File) error {
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("socketpair", err)
@@ -186,7 +199,7 @@ func (k *Keeper) launch(held []*os.File) error {
 	}
 	defer null.Close()
 	// One thread to run Go on: the keeper does one thing at a time.
-	k.process, err = os.StartProcess("/proc/self/exe", []string{Name, k.dir}, &os.ProcAttr{
+	k.process, err = os.StartProcess(p.File(), []string{Name, k.dir}, &os.ProcAttr{
 		Dir: "/", Env: []string{"GOMAXPROCS=1", "GOTRACEBACK=none"}, Files: append([]*os.File{null, null, null, theirs}, held...),
 		Sys: &syscall.SysProcAttr{Setsid: true},
 	})

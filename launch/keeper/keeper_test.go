@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ztlaunch/ztlaunch/launch/program"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -57,7 +58,7 @@ func until(t *testing.T, what string, ok func() bool) {
 
 func begin(t *testing.T, run string, held ...*os.File) *Keeper {
 	t.Helper()
-	k, err := Start(run, held...)
+	k, err := Start(run, self(t), held...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,9 +257,21 @@ func TestStartFails(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Start(file); code(err) != reason.KeeperFailed {
+	if _, err := Start(file, self(t)); code(err) != reason.KeeperFailed {
 		t.Errorf("%v", err)
 	}
+}
+
+// self is this test program, which TestMain makes the keeper where it has that
+// name.
+func self(t testing.TB) program.Program {
+	t.Helper()
+	p, err := program.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
 }
 
 func TestMainRefuses(t *testing.T) {
@@ -399,7 +412,7 @@ func TestManyAtOnce(t *testing.T) {
 	for range 20 {
 		wg.Go(func() {
 			for range 3 {
-				k, err := Start(run)
+				k, err := Start(run, self(t))
 				if err != nil {
 					t.Error(err)
 					return
@@ -451,7 +464,7 @@ func FuzzRecord(f *testing.F) {
 func BenchmarkSweep(b *testing.B) {
 	run := b.TempDir()
 	for range 20 {
-		k, err := Start(run)
+		k, err := Start(run, self(b))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -468,7 +481,7 @@ func BenchmarkSweep(b *testing.B) {
 func BenchmarkStartClose(b *testing.B) {
 	run := b.TempDir()
 	for range b.N {
-		k, err := Start(run)
+		k, err := Start(run, self(b))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -17,8 +17,7 @@ const lineFD = 3
 // returns the exit status: 0 when nothing is left, 1 when something is, 2 when
 // it was not started by Start.
 //
-// It must be called before the program does anything else, and reads nothing of
-// the environment.
+// It reads nothing of the environment.
 func Main(args []string) int {
 	var st unix.Stat_t
 	if len(args) != 1 || !filepath.IsAbs(args[0]) || unix.Fstat(lineFD, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {

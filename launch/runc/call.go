@@ -43,7 +43,7 @@ type call struct {
 // The log goes to memory of ours, since the runtime's standard error is the
 // task's.
 func (r Runtime) run(ctx context.Context, c call) error {
-	if r.exe == nil {
+	if r.Zero() {
 		return &reason.Error{Code: reason.RuntimeAbsent, What: c.what, Expected: "a runtime", Found: "none"}
 	}
 	said, err := memory("log")
@@ -53,7 +53,7 @@ func (r Runtime) run(ctx context.Context, c call) error {
 	defer said.Close()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		return unreadable(os.DevNull, err)
+		return &reason.Error{Code: c.code, What: "open " + os.DevNull, Err: err}
 	}
 	defer null.Close()
 	files := make([]*os.File, 0, 5+len(c.extra))
@@ -75,7 +75,7 @@ func (r Runtime) run(ctx context.Context, c call) error {
 
 	runtime.LockOSThread() // Pdeathsig counts the thread that forked
 	defer runtime.UnlockOSThread()
-	p, err := os.StartProcess(r.file(), append(args, c.args...), &os.ProcAttr{
+	p, err := os.StartProcess(r.File(), append(args, c.args...), &os.ProcAttr{
 		Dir: "/", Env: environment, Files: files,
 		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 	})

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/ztlaunch/ztlaunch/launch/program"
 	"github.com/ztlaunch/ztlaunch/launch/runc/runctest"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
@@ -155,15 +156,17 @@ func TestLife(t *testing.T) {
 
 // From a kept seal, in a mount namespace of one thread: as a launch does it.
 func TestLifeFromSeal(t *testing.T) {
-	canKeep(t)
 	b := newBox(t, "zt-seal", "exit", "3")
 	path, pin := runctest.Need(t)
-	r, err := Find(keepFolder(t), pin, path)
+	r, err := Find(runctest.Keep(t), pin, path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if r.Form() != Kept {
+	if r.Form() != program.Kept && os.Getenv("ZTLAUNCH_E2E") != "require" {
+		t.Skipf("ZTLAUNCH_E2E: this host keeps a program as %s", r.Form())
+	}
+	if r.Form() != program.Kept {
 		t.Fatalf("form %s", r.Form())
 	}
 	b.bundle.Write(t)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 
+	"github.com/ztlaunch/ztlaunch/launch/program"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -139,30 +140,26 @@ func (v version) compare(w version) int { return slices.Compare(v[:], w[:]) }
 // Codes: runtime-absent, runtime-unreadable, runtime-unknown, runtime-too-old,
 // runtime-no-seccomp.
 func Alternative(ctx context.Context, path string, host Facts) (Runtime, error) {
-	f, err := openFirst([]string{path})
+	p, err := program.Open(path)
 	if err != nil {
 		return Runtime{}, err
 	}
-	r := Runtime{exe: f, path: path, form: Plain}
+	r := Runtime{Program: p}
 	if err := r.judge(ctx, host); err != nil {
-		f.Close()
+		p.Close()
 		return Runtime{}, err
 	}
 	return r, nil
 }
 
 func (r *Runtime) judge(ctx context.Context, host Facts) error {
-	var err error
-	if r.digest, err = hashFile(r.exe); err != nil {
-		return unreadable(r.path, err)
-	}
 	out, err := r.ask(ctx, "--version")
 	if err != nil {
 		return err
 	}
 	name, version, ok := parseBanner(string(out))
 	if !ok {
-		return &reason.Error{Code: reason.RuntimeUnknown, What: "check " + r.path, Expected: "runc or crun", Found: strconv.Quote(clean(string(out)))}
+		return &reason.Error{Code: reason.RuntimeUnknown, What: "check " + r.Path(), Expected: "runc or crun", Found: strconv.Quote(clean(string(out)))}
 	}
 	if err := Floor(name, version, host); err != nil {
 		return err
@@ -215,7 +212,7 @@ func (r Runtime) ask(ctx context.Context, args ...string) ([]byte, error) {
 		return nil, err
 	}
 	defer out.Close()
-	if err := r.run(ctx, call{code: reason.RuntimeUnknown, what: "run " + r.path + " " + args[0], args: args, files: [3]*os.File{1: out}}); err != nil {
+	if err := r.run(ctx, call{code: reason.RuntimeUnknown, what: "run " + r.Path() + " " + args[0], args: args, files: [3]*os.File{1: out}}); err != nil {
 		return nil, err
 	}
 	return contents(out)

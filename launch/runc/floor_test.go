@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ztlaunch/ztlaunch/launch/program"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -78,7 +79,7 @@ func TestAlternative(t *testing.T) {
 			if code(err) != c.want || (err == nil) != (c.want == "") {
 				t.Fatalf("%v, want %q", err, c.want)
 			}
-			if err == nil && (r.Pinned() || r.Form() != Plain || r.Version() != "1.5.2" || r.Digest() == "") {
+			if err == nil && (r.Pinned() || r.Form() != program.Plain || r.Version() != "1.5.2" || r.Digest() == "") {
 				t.Errorf("%+v", r)
 			}
 			r.Close()

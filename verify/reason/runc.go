@@ -18,10 +18,10 @@ const (
 )
 
 var runcRows = []Row{
-	{RuntimeUnpinned, Host, "this build of ztlaunch names no runtime that it would accept", "launch/runc TestFind/unpinned"},
-	{RuntimeAbsent, Host, "the runtime is not where ztlaunch is installed", "launch/runc TestFind/absent"},
-	{RuntimeUnreadable, Host, "the runtime's file cannot be read", "launch/runc TestFind/folder"},
-	{RuntimeMismatch, Denied, "the runtime's bytes are not those that this build names", "launch/runc TestFind/changed"},
+	{RuntimeUnpinned, Host, "this build of ztlaunch names no runtime, or no keeper, that it would accept", "launch/program TestFind/unpinned"},
+	{RuntimeAbsent, Host, "the runtime or the keeper is not where ztlaunch is installed", "launch/program TestFind/absent"},
+	{RuntimeUnreadable, Host, "the file of the runtime or the keeper cannot be read", "launch/program TestFind/folder"},
+	{RuntimeMismatch, Denied, "the bytes of the runtime or the keeper are not those that this build names", "launch/program TestFind/changed"},
 	{RuntimeUnknown, Host, "the program is not a runtime that ztlaunch knows how to judge", "launch/runc TestAlternative/other"},
 	{RuntimeTooOld, Host, "this version of the runtime has published escapes", "launch/runc TestAlternative/old"},
 	{RuntimeNoSeccomp, Host, "the runtime would not install a seccomp filter", "launch/runc TestAlternative/no-seccomp"},

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // Need gives the built runtime and its sha256, or ends the test.
@@ -52,6 +53,20 @@ func here() string {
 }
 
 func top() string { return filepath.Join(filepath.Dir(here()), "..", "..", "..") }
+
+// Keep is a private folder for kept programs, whose mounts go with the test.
+func Keep(t testing.TB) string {
+	t.Helper()
+	keep := filepath.Join(t.TempDir(), "keep")
+	t.Cleanup(func() {
+		found, _ := filepath.Glob(filepath.Join(keep, "*"))
+		for _, m := range found {
+			for unix.Unmount(m, unix.MNT_DETACH) == nil {
+			}
+		}
+	})
+	return keep
+}
 
 // Probe builds the probe program as dir/probe, static.
 func Probe(t testing.TB, dir string) string {

@@ -1,4 +1,4 @@
-package runc
+package program
 
 import (
 	"bytes"
@@ -10,12 +10,11 @@ import (
 	"strings"
 	"unsafe"
 
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
-// sealName is the name of the program inside its ramfs.
-const sealName = "runc"
+// sealName is the name of a program inside its ramfs.
+const sealName = "program"
 
 // errBusy says that another launcher is sealing, or that this process is in
 // another mount namespace than the seal.
@@ -24,7 +23,7 @@ var errBusy = errors.New("sealed by somebody else")
 // makeMemfd seals a copy of src in memory that only this process and its
 // children can reach.
 func makeMemfd(pin string, src *os.File) (*os.File, error) {
-	const what = "seal the runtime"
+	const what = "seal a program"
 	fd, err := unix.MemfdCreate(sealName, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
 	if errors.Is(err, unix.EINVAL) { // before Linux 6.3 there is no MFD_EXEC
 		fd, err = unix.MemfdCreate(sealName, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
@@ -38,8 +37,8 @@ func makeMemfd(pin string, src *os.File) (*os.File, error) {
 		err = f.Chmod(0o500)
 	}
 	if err == nil {
-		// Exactly the seals that runc itself asks for before it executes its
-		// own binary as a container's init without another copy.
+		// Exactly the seals that runc asks for before it executes its own
+		// binary as a container's init without another copy.
 		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
 	}
 	if err != nil {
@@ -80,7 +79,7 @@ func openKept(keep, pin string) (*os.File, error) {
 }
 
 // makeKept seals a copy of src at keep/pin and opens it. A refusal (a reason)
-// means that src is not the pinned runtime; any other error means that nothing
+// means that src is not the pinned program; any other error means that nothing
 // can be kept here and now.
 func makeKept(keep, pin string, src *os.File) (*os.File, error) {
 	if err := os.MkdirAll(keep, 0o700); err != nil {
@@ -125,7 +124,7 @@ func makeKept(keep, pin string, src *os.File) (*os.File, error) {
 	return openKept(keep, pin)
 }
 
-// Drop removes the seals under the folder keep, to free their memory. Runtimes
+// Drop removes the seals under the folder keep, to free their memory. Programs
 // that run from one go on. A seal of another mount namespace, or one that is
 // being made, is an error.
 func Drop(keep string) error {
@@ -138,10 +137,10 @@ func Drop(keep string) error {
 	}
 	defer lock.Close()
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return fmt.Errorf("drop the kept runtime: %w", errBusy)
+		return fmt.Errorf("drop a kept program: %w", errBusy)
 	}
 	if err := dropKept(keep); err != nil {
-		return fmt.Errorf("drop the kept runtime: %w", err)
+		return fmt.Errorf("drop a kept program: %w", err)
 	}
 	return nil
 }
@@ -316,9 +315,4 @@ func remove(name string) error {
 		return err
 	}
 	return nil
-}
-
-// hashFile is the sha256 of a file that is told but not pinned.
-func hashFile(f *os.File) (digest.Digest, error) {
-	return digest.SHA256.FromReader(io.LimitReader(f, sizeMax))
 }

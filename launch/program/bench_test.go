@@ -1,4 +1,4 @@
-package runc
+package program
 
 import (
 	"testing"
@@ -6,10 +6,10 @@ import (
 	"github.com/ztlaunch/ztlaunch/launch/runc/runctest"
 )
 
-// BenchmarkFind compares the forms: what one launch pays to know its runtime.
+// BenchmarkFind compares the forms: what one launch pays to know one program.
 func BenchmarkFind(b *testing.B) {
 	path, pin := runctest.Need(b)
-	keep := keepFolder(b)
+	keep := runctest.Keep(b)
 	for _, c := range []struct{ name, keep string }{{"memfd", ""}, {"kept", keep}} {
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
