@@ -24,6 +24,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/ztlaunch/ztlaunch/launch/keeper"
@@ -43,7 +44,7 @@ type Parts struct {
 	Servers map[string]Server         // by the plan's server names
 	Runtime runc.Runtime
 	Keeper  *keeper.Keeper
-	IDs     *rootfs.IDs
+	Ground  Ground
 	Stdio   Stdio
 	Signals <-chan os.Signal
 	Watch   Watch
@@ -55,6 +56,9 @@ func Run(ctx context.Context, p plan.Plan, parts Parts) (Result, error) {
 	if p.Zero() {
 		return Result{}, &reason.Error{Code: reason.InternalFault, What: "launch", Expected: "a plan", Found: "the zero value"}
 	}
+	// The encoder learns the types of a configuration, which takes longer than to
+	// write one, while mounts are made.
+	go func() { _, _ = json.Marshal(specs.Spec{}) }()
 	t, err := startThread()
 	if err != nil {
 		return Result{}, refused("make a mount namespace", err)
@@ -75,7 +79,6 @@ type run struct {
 	parts   Parts
 	thread  *thread
 	dir     string // the task's folder
-	made    prepared
 	box     runc.Container
 	init    runc.Init
 	streams streams
@@ -96,16 +99,15 @@ func (r *run) create(ctx context.Context) error {
 	if err := r.parts.Keeper.Will(keeper.Cgroup(r.plan.Cgroup())); err != nil {
 		return err
 	}
-	if err := r.parts.Keeper.Hold(r.parts.IDs.File()); err != nil {
+	if err := r.parts.Keeper.Hold(r.parts.Ground.ids.File()); err != nil {
 		return err
 	}
-	var err error
-	if r.made, err = prepare(r.plan, r.parts, r.thread, r.dir, r.parts.IDs.Base); err != nil {
+	at, err := prepare(r.plan, r.parts, r.thread, r.dir)
+	if err != nil {
 		return err
 	}
-	r.later(func() { r.made.userns.Close() })
 	bundle := filepath.Join(r.dir, "bundle")
-	config, err := json.Marshal(r.plan.Spec(r.made.at))
+	config, err := json.Marshal(r.plan.Spec(at))
 	if err == nil {
 		err = os.Mkdir(bundle, 0o700)
 	}
@@ -116,7 +118,7 @@ func (r *run) create(ctx context.Context) error {
 		return refused("write the runtime's configuration", err)
 	}
 	uid, gid := r.plan.Owner()
-	r.streams, err = openStreams(r.plan, r.parts.Stdio, r.dir, int(r.parts.IDs.Base+uid), int(r.parts.IDs.Base+gid))
+	r.streams, err = openStreams(r.plan, r.parts.Stdio, r.dir, int(r.parts.Ground.ids.Base+uid), int(r.parts.Ground.ids.Base+gid))
 	if err != nil {
 		return refused("make the task's standard streams", err)
 	}

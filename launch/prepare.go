@@ -14,35 +14,21 @@ import (
 	"github.com/ztlaunch/ztlaunch/launch/rootfs"
 )
 
-// prepared is what exists on the thread once the mounts are in place.
-type prepared struct {
-	at     plan.Paths
-	userns *os.File
-}
-
-// prepare mounts everything that the plan names. Mounts are cloned here, in the
-// host's namespace where their originals are, and placed on the thread, in
-// memory that only its namespace has: nothing of it is visible to the host or
-// left behind when the thread ends.
-func prepare(p plan.Plan, parts Parts, t *thread, dir string, base uint32) (prepared, error) {
-	userns, err := rootfs.NewUserns(rootfs.TaskMap(base), rootfs.TaskMap(base))
-	if err != nil {
-		return prepared{}, refused("make the task's user namespace", err)
-	}
-	b := builder{base: base, made: prepared{userns: userns}}
-	b.made.at.Userns = fdPath(userns)
-	err = b.clone(p, parts, userns)
+// prepare mounts everything that the plan names, and says where. Mounts are
+// cloned here, in the host's namespace where their originals are, and placed on
+// the thread, in memory that only its namespace has: nothing of it is visible to
+// the host or left behind when the thread ends.
+func prepare(p plan.Plan, parts Parts, t *thread, dir string) (plan.Paths, error) {
+	userns := parts.Ground.userns
+	b := builder{base: parts.Ground.ids.Base, at: plan.Paths{Userns: fdPath(userns)}}
+	err := b.clone(p, parts, userns)
 	if err == nil {
 		err = t.do(func() error { return b.place(p, parts, dir) })
 	}
 	for _, m := range b.clones() {
 		m.Close()
 	}
-	if err != nil {
-		userns.Close()
-		return prepared{}, err
-	}
-	return b.made, nil
+	return b.at, err
 }
 
 // builder carries the steps of one preparation.
@@ -53,7 +39,7 @@ type builder struct {
 	back   *os.File // the root once more, where nothing of the task is mounted over it
 	models []*os.File
 	binds  []*os.File
-	made   prepared
+	at     plan.Paths
 }
 
 func (b *builder) clones() []*os.File {
@@ -116,11 +102,11 @@ func (b *builder) place(p plan.Plan, parts Parts, dir string) (err error) {
 	if b.dir, err = openGround(dir); err != nil {
 		return refused("find a folder to mount in", err)
 	}
-	if b.made.at.Root, err = b.put("root", b.root, true); err != nil {
+	if b.at.Root, err = b.put("root", b.root, true); err != nil {
 		return refused("mount the root", err)
 	}
 	if b.back != nil {
-		if b.made.at.Back, err = b.put("back", b.back, true); err != nil {
+		if b.at.Back, err = b.put("back", b.back, true); err != nil {
 			return refused("mount the root", err)
 		}
 	}
@@ -128,7 +114,7 @@ func (b *builder) place(p plan.Plan, parts Parts, dir string) (err error) {
 	for _, miss := range p.Missing() {
 		points = append(points, rootfs.Point{Path: strings.TrimPrefix(miss.Path, "/"), Dir: miss.Dir})
 	}
-	if _, err := rootfs.Points(parts.Tree, b.made.at.Root, points, b.base); err != nil {
+	if _, err := rootfs.Points(parts.Tree, b.at.Root, points, b.base); err != nil {
 		return err
 	}
 	for i, m := range b.models {
@@ -136,14 +122,14 @@ func (b *builder) place(p plan.Plan, parts Parts, dir string) (err error) {
 		if err != nil {
 			return refused("mount model "+p.Models()[i].Name, err)
 		}
-		b.made.at.Models = append(b.made.at.Models, at)
+		b.at.Models = append(b.at.Models, at)
 	}
 	for i, m := range b.binds {
 		at, err := b.put("bind"+strconv.Itoa(i), m, p.Binds()[i].Source.Dir)
 		if err != nil {
 			return refused("mount "+p.Binds()[i].Source.Asked, err)
 		}
-		b.made.at.Binds = append(b.made.at.Binds, at)
+		b.at.Binds = append(b.at.Binds, at)
 	}
 	if err := b.scratches(p); err != nil {
 		return err
@@ -205,6 +191,6 @@ func (b *builder) files(p plan.Plan, parts Parts) error {
 			return refused("write the task's "+name, err)
 		}
 	}
-	b.made.at.Files = at
+	b.at.Files = at
 	return nil
 }

@@ -32,11 +32,11 @@ func (b *builder) scratches(p plan.Plan) error {
 		}
 		for _, rel := range s.Copy {
 			below := strings.TrimPrefix("/"+rel, strings.TrimSuffix(s.Target, "/"))
-			if err := b.copyUp(filepath.Join(b.made.at.Root, rel), filepath.Join(at, below)); err != nil {
+			if err := b.copyUp(filepath.Join(b.at.Root, rel), filepath.Join(at, below)); err != nil {
 				return refused("copy /"+rel+" of the image into scratch memory", err)
 			}
 		}
-		b.made.at.Scratches = append(b.made.at.Scratches, at)
+		b.at.Scratches = append(b.at.Scratches, at)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -31,6 +30,7 @@ type box struct {
 	*runner
 	dirs    dirs
 	keeper  *keeper.Keeper
+	ground  func() (launch.Ground, error)
 	models  map[string]admitted
 	servers map[string]launch.Server
 	stdio   launch.Stdio
@@ -65,10 +65,9 @@ func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error)
 	if err != nil {
 		return 125, b.deny(err, &a)
 	}
-	if parts.IDs, err = b.ids(); err != nil {
+	if parts.Ground, err = b.ground(); err != nil {
 		return 125, b.deny(err, &a)
 	}
-	b.later(func() { _ = parts.IDs.Release() }) // the lock goes with the process at the latest
 	if err := b.log.Append(b.record(audit.Launch, p.ID(), &a)); err != nil {
 		return 125, err
 	}
@@ -147,27 +146,6 @@ func (a admitted) parts() []digest.Digest {
 		all = append(all, a.tree.Digest())
 	}
 	return all
-}
-
-// ids takes a block of host ids for one task.
-func (b box) ids() (*rootfs.IDs, error) {
-	var covered []rootfs.Range
-	for _, name := range []string{"/etc/subuid", "/etc/subgid"} {
-		f, err := os.Open(name)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, &reason.Error{Code: reason.FileUnreadable, What: "read " + name, Err: err}
-		}
-		ranges, err := rootfs.SubIDs(f)
-		f.Close()
-		if err != nil {
-			return nil, err
-		}
-		covered = append(covered, ranges...)
-	}
-	return rootfs.TakeIDs(b.dirs.ids(), rootfs.DefaultIDs(), covered)
 }
 
 // accounts reads the image's account files from the verified mount, resolved

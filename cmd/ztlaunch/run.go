@@ -109,6 +109,7 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 		return 125, r.deny(err, nil)
 	}
 	r.later(r.programs.close)
+	ground := r.lay(d)
 	k, err := keeper.Start(d.Run, r.programs.keeper)
 	if err != nil {
 		return 125, r.deny(err, nil)
@@ -145,7 +146,7 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 	}
 	signals, stop := launch.Signals()
 	defer stop()
-	b := box{runner: r, dirs: d, keeper: k, models: models, servers: servers, stdio: stdio, signals: signals}
+	b := box{runner: r, dirs: d, keeper: k, ground: ground, models: models, servers: servers, stdio: stdio, signals: signals}
 	return b.launch(ctx, a, ask)
 }
 

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -28,7 +27,15 @@ const (
 	firstPrev = "0000000000000000000000000000000000000000000000000000000000000000"
 )
 
-var kindForm = regexp.MustCompile(`^[a-z][a-z-]{0,31}$`)
+// isKind reports whether s is a letter and at most 31 letters and hyphens more.
+func isKind(s string) bool {
+	for i, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c != '-' || i == 0) {
+			return false
+		}
+	}
+	return 0 < len(s) && len(s) <= 32
+}
 
 // envelope is a record without its hash and mac; the order of the members is
 // the order on disk.
@@ -123,7 +130,7 @@ func parse(text []byte) (line, error) {
 	if _, err := time.Parse(timeForm, l.Time); err != nil {
 		return line{}, err
 	}
-	if !kindForm.MatchString(string(l.Kind)) || len(l.Body) == 0 || l.Body[0] != '{' || !isHex(l.Prev) {
+	if !isKind(string(l.Kind)) || len(l.Body) == 0 || l.Body[0] != '{' || !isHex(l.Prev) {
 		return line{}, errors.New("not a record")
 	}
 	l.hash, l.mac = string(sum), string(mac)

@@ -2,7 +2,6 @@ package tree
 
 import (
 	"iter"
-	"slices"
 	"strings"
 )
 
@@ -14,13 +13,14 @@ func (t Tree) Below(path string) iter.Seq[Entry] {
 		return func(func(Entry) bool) {}
 	}
 	if path == "" || path == "." {
-		return slices.Values(t.entries[1:])
+		return t.from(1)
 	}
-	i, _ := slices.BinarySearchFunc(t.entries[1:], path, func(e Entry, p string) int { return comparePaths(e.Path, p) })
-	rest := t.entries[i+2:]
-	n := slices.IndexFunc(rest, func(e Entry) bool { return !strings.HasPrefix(e.Path, path+"/") })
-	if n < 0 {
-		n = len(rest)
+	i, _ := t.search(path)
+	return func(yield func(Entry) bool) {
+		for e := range t.from(i + 1) {
+			if !strings.HasPrefix(e.Path, path+"/") || !yield(e) {
+				return
+			}
+		}
 	}
-	return slices.Values(rest[:n])
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/opencontainers/go-digest"
 
@@ -13,23 +14,47 @@ import (
 
 // Decode reads what Encode wrote and nothing else: a text that Encode would have
 // written differently is refused (tree-malformed). The Tree's digest is computed
-// anew.
+// anew. The Tree reads raw as it is asked for entries, so that a launch, which asks
+// for a few, does not pay for all: raw must not be written to afterwards.
 func Decode(raw []byte) (Tree, error) {
-	text := string(raw)
-	d := decoder{rest: text}
-	entries, ok := d.entries()
+	d := decoder{rest: unsafe.String(unsafe.SliceData(raw), len(raw))}
+	l := lines{text: d.rest}
+	sizes, ok := d.entries(&l)
 	if !ok {
 		return Tree{}, d.refusal()
 	}
-	canonical := raw[:len(text)-len(d.rest)]
-	sum := make(chan digest.Digest, 1)
-	go func() { sum <- digest.FromBytes(canonical) }()
-	ok = d.places(entries)
-	t := Tree{entries: entries, digest: <-sum, size: total(entries)}
-	if !ok {
+	canonical := raw[:len(raw)-len(d.rest)]
+	if !d.places(&l, sizes) {
 		return Tree{}, d.refusal()
 	}
-	return t, nil
+	return Tree{rows: &l, digest: digest.FromBytes(canonical)}, nil
+}
+
+// lines are the entries of an encoded Tree that Decode found nothing wrong with.
+type lines struct {
+	text   string
+	starts []uint32        // of each entry's line
+	files  []uint32        // how many files come before the entry
+	places []uint32        // starts of each file's place
+	blobs  []digest.Digest //
+}
+
+func (l *lines) len() int { return len(l.starts) }
+
+func (l *lines) at(i int) Entry {
+	var e Entry
+	d := decoder{}
+	d.entry(&e, l.line(l.starts[i]))
+	if e.Type == File {
+		d.place(&e, l.line(l.places[l.files[i]]), l.blobs)
+	}
+	return e
+}
+
+// line is the line that starts at a place of the text.
+func (l *lines) line(start uint32) string {
+	line, _, _ := strings.Cut(l.text[start:], "\n")
+	return line
 }
 
 // decoder walks the text line by line; why and line describe the first fault.
@@ -77,28 +102,40 @@ func (d *decoder) count(prefix string) (int, bool) {
 	return int(n), true
 }
 
-func (d *decoder) entries() ([]Entry, bool) {
+// start is where the next line of l's text starts.
+func (d *decoder) start(l *lines) uint32 { return uint32(len(l.text) - len(d.rest)) }
+
+// entries checks every line of the canonical text, notes where it is, and gives
+// the size of each file.
+func (d *decoder) entries(l *lines) (sizes []int64, ok bool) {
 	n, ok := d.count(header)
-	if !ok || n == 0 {
+	if !ok || n == 0 || len(l.text) > math.MaxUint32 {
 		return nil, d.fail("no header")
 	}
-	entries := make([]Entry, n)
-	for i := range entries {
+	sizes = make([]int64, 0, n)
+	l.starts, l.files = make([]uint32, n), make([]uint32, n)
+	var prev Entry
+	for i := range n {
+		l.starts[i], l.files[i] = d.start(l), uint32(len(sizes))
 		line, ok := d.next()
-		if !ok || !d.entry(&entries[i], line) {
+		var e Entry
+		if !ok || !d.entry(&e, line) {
 			return nil, false
 		}
 		if i == 0 {
-			if entries[0].Path != "." || entries[0].Type != Dir {
+			if e.Path != "." || e.Type != Dir {
 				return nil, d.fail("the first entry is not the root directory")
 			}
-			continue
-		}
-		if why := follows(&entries[i-1], &entries[i]); why != "" {
+		} else if why := follows(&prev, &e); why != "" {
 			return nil, d.fail(why)
 		}
+		if e.Type == File {
+			sizes = append(sizes, e.Size)
+		}
+		prev = e
 	}
-	return entries, true
+	l.places = make([]uint32, len(sizes))
+	return sizes, true
 }
 
 // follows reports why e cannot stand directly behind prev in a Tree, or "".
@@ -224,54 +261,67 @@ func (d *decoder) extras(e *Entry, line string) bool {
 	}
 }
 
-// places reads the part behind the canonical text into the entries.
-func (d *decoder) places(entries []Entry) bool {
+// places checks the part behind the canonical text and notes where its lines are.
+func (d *decoder) places(l *lines, sizes []int64) bool {
 	n, ok := d.count("blobs ")
 	if !ok {
 		return false
 	}
-	blobs := make([]digest.Digest, n)
+	l.blobs = make([]digest.Digest, n)
 	seen := make(map[digest.Digest]bool, n)
-	for i := range blobs {
+	for i := range l.blobs {
 		line, ok := d.next()
 		if !ok {
 			return false
 		}
-		blobs[i] = digest.Digest(line)
-		if !validDigest(blobs[i]) || seen[blobs[i]] {
+		l.blobs[i] = digest.Digest(line)
+		if !validDigest(l.blobs[i]) || seen[l.blobs[i]] {
 			return d.fail("the blob is wrong")
 		}
-		seen[blobs[i]] = true
+		seen[l.blobs[i]] = true
 	}
-	used := int64(0)
-	for i := range entries {
-		e := &entries[i]
-		if e.Type != File {
+	used := 0
+	file := 0
+	for _, start := range l.starts {
+		if Type(l.text[start]) != File {
 			continue
 		}
+		l.places[file] = d.start(l)
 		line, ok := d.next()
 		if !ok {
 			return false
 		}
-		if line == "-" {
-			continue
+		e := Entry{Size: sizes[file]}
+		file++
+		if !d.place(&e, line, l.blobs[:min(used+1, n)]) {
+			return false
 		}
-		blob, offset, _ := strings.Cut(line, " ")
-		b, ok1 := number(blob, used)
-		e.Offset, ok = number(offset, math.MaxInt64-e.Size)
-		if !ok || !ok1 || b >= int64(n) {
-			return d.fail("the place is wrong")
+		if e.Blob != "" && used < n && e.Blob == l.blobs[used] {
+			used++
 		}
-		used = max(used, b+1)
-		e.Blob = blobs[b]
 	}
 	d.line++
-	if used != int64(n) {
+	if used != n {
 		return d.fail("a blob is not used")
 	}
 	if d.rest != "" {
 		return d.fail("data behind the end")
 	}
+	return true
+}
+
+// place parses a file's place in one of the blobs.
+func (d *decoder) place(e *Entry, line string, blobs []digest.Digest) bool {
+	if line == "-" {
+		return true
+	}
+	blob, offset, _ := strings.Cut(line, " ")
+	b, ok1 := number(blob, int64(len(blobs))-1)
+	at, ok2 := number(offset, math.MaxInt64-e.Size)
+	if !ok1 || !ok2 {
+		return d.fail("the place is wrong")
+	}
+	e.Blob, e.Offset = blobs[b], at
 	return true
 }
 

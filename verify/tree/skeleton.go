@@ -35,7 +35,7 @@ func (t Tree) Skeleton() (Tree, error) {
 		{Path: "sys", Type: Dir, Mode: 0o755},
 		{Path: "tmp", Type: Dir, Mode: 0o1777},
 	}
-	entries := slices.Clone(t.entries)
+	entries := slices.Collect(t.Entries())
 	for _, e := range add {
 		have, ok := t.Lookup(e.Path)
 		switch {

@@ -45,11 +45,10 @@ func (t Tree) Encode() []byte {
 	if t.Zero() {
 		return nil
 	}
-	b := appendText(make([]byte, 0, 176*len(t.entries)), t.entries)
+	b := appendText(make([]byte, 0, 176*t.Len()), t.rows)
 	index := map[digest.Digest]int{}
 	var blobs []digest.Digest
-	for i := range t.entries {
-		e := &t.entries[i]
+	for e := range t.Entries() {
 		if _, ok := index[e.Blob]; ok || e.Blob == "" {
 			continue
 		}
@@ -63,8 +62,7 @@ func (t Tree) Encode() []byte {
 		b = append(b, d...)
 		b = append(b, '\n')
 	}
-	for i := range t.entries {
-		e := &t.entries[i]
+	for e := range t.Entries() {
 		switch {
 		case e.Type != File:
 		case e.Blob == "":
@@ -80,12 +78,13 @@ func (t Tree) Encode() []byte {
 }
 
 // appendText appends the canonical text.
-func appendText(b []byte, entries []Entry) []byte {
+func appendText(b []byte, r rows) []byte {
 	b = append(b, header...)
-	b = strconv.AppendInt(b, int64(len(entries)), 10)
+	b = strconv.AppendInt(b, int64(r.len()), 10)
 	b = append(b, '\n')
-	for i := range entries {
-		b = appendLine(b, &entries[i])
+	for i := range r.len() {
+		e := r.at(i)
+		b = appendLine(b, &e)
 	}
 	return b
 }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -157,7 +158,7 @@ func FuzzDecode(f *testing.F) {
 		if !bytes.Equal(tr.Encode(), raw) {
 			t.Fatalf("encodes as %q", tr.Encode())
 		}
-		if s := seal(tr.entries); s.Digest() != tr.Digest() {
+		if s := seal(slices.Collect(tr.Entries())); s.Digest() != tr.Digest() {
 			t.Fatalf("digest %s, want %s", tr.Digest(), s.Digest())
 		}
 	})

@@ -66,7 +66,7 @@ package tree
 
 import (
 	"iter"
-	"slices"
+	"sort"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -123,26 +123,59 @@ type Entry struct {
 // Skeleton make one; the zero Tree is refused by all that take one. A Tree is
 // never changed.
 type Tree struct {
-	entries []Entry // depth-first; entries[0] is the root
-	digest  digest.Digest
-	size    int64
+	rows   rows // depth-first; the first is the root
+	digest digest.Digest
 }
 
+// rows are the entries of a Tree, as values or as lines of its text.
+type rows interface {
+	len() int
+	at(i int) Entry
+}
+
+// values are entries that were merged or made here.
+type values []Entry
+
+func (v values) len() int       { return len(v) }
+func (v values) at(i int) Entry { return v[i] }
+
 // Zero reports whether t was made by none of this package's makers.
-func (t Tree) Zero() bool { return len(t.entries) == 0 }
+func (t Tree) Zero() bool { return t.rows == nil }
 
 // Digest is the sha256 of the canonical text: everything about every entry but
 // where its bytes lie. The zero Tree has none.
 func (t Tree) Digest() digest.Digest { return t.digest }
 
 // Len is the number of entries, the root included.
-func (t Tree) Len() int { return len(t.entries) }
+func (t Tree) Len() int {
+	if t.Zero() {
+		return 0
+	}
+	return t.rows.len()
+}
 
 // Size is the sum of the files' sizes in bytes, each hard link counted in full.
-func (t Tree) Size() int64 { return t.size }
+func (t Tree) Size() int64 {
+	var n int64
+	for e := range t.Entries() {
+		n += e.Size
+	}
+	return n
+}
 
 // Entries yields every entry in depth-first order, the root first.
-func (t Tree) Entries() iter.Seq[Entry] { return slices.Values(t.entries) }
+func (t Tree) Entries() iter.Seq[Entry] { return t.from(0) }
+
+// from yields the entries from the i-th on.
+func (t Tree) from(i int) iter.Seq[Entry] {
+	return func(yield func(Entry) bool) {
+		for ; i < t.Len(); i++ {
+			if !yield(t.rows.at(i)) {
+				return
+			}
+		}
+	}
+}
 
 // Lookup is the entry at exactly path, following no symlink. One leading slash
 // is ignored; "", "." and "/" are the root.
@@ -154,27 +187,27 @@ func (t Tree) Lookup(path string) (Entry, bool) {
 		return Entry{}, false
 	}
 	if path == "" || path == "." {
-		return t.entries[0], true
+		return t.rows.at(0), true
 	}
-	i, ok := slices.BinarySearchFunc(t.entries[1:], path, func(e Entry, p string) int {
-		return comparePaths(e.Path, p)
-	})
+	i, ok := t.search(path)
 	if !ok {
 		return Entry{}, false
 	}
-	return t.entries[i+1], true
+	return t.rows.at(i), true
+}
+
+// search finds the entry at path, which is not the root.
+func (t Tree) search(path string) (int, bool) {
+	return sort.Find(t.Len(), func(i int) int {
+		if i == 0 {
+			return 1
+		}
+		return comparePaths(path, t.rows.at(i).Path)
+	})
 }
 
 // seal makes a Tree of entries that are in order and hold every rule.
 func seal(entries []Entry) Tree {
-	text := appendText(make([]byte, 0, 160*len(entries)), entries)
-	return Tree{entries: entries, digest: digest.FromBytes(text), size: total(entries)}
-}
-
-func total(entries []Entry) int64 {
-	var n int64
-	for i := range entries {
-		n += entries[i].Size
-	}
-	return n
+	text := appendText(make([]byte, 0, 160*len(entries)), values(entries))
+	return Tree{rows: values(entries), digest: digest.FromBytes(text)}
 }
