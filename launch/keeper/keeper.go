@@ -235,6 +235,9 @@ func (k *Keeper) Will(entries ...Entry) error {
 	defer k.mu.Unlock()
 	for _, e := range entries {
 		err := e.check()
+		if k.clean {
+			err = errors.New("the task was cleaned up")
+		}
 		if err == nil {
 			var line []byte
 			line, err = json.Marshal(e)
@@ -280,7 +283,7 @@ func (k *Keeper) send(message byte, f *os.File) error {
 }
 
 // Clean kills what is left of the task and removes everything recorded, the
-// task's folder too. It does nothing the second time.
+// task's folder too, and lets the keeper go. It does nothing the second time.
 //
 // Code: keeper-unclean, when something could not be removed; the next Sweep
 // tries again.
@@ -294,17 +297,14 @@ func (k *Keeper) Clean() error {
 		return err
 	}
 	k.clean = true
+	_ = k.send(done, nil) // lost to a keeper that is gone: there is nobody to tell
 	return nil
 }
 
-// Close cleans, if Clean did not, and lets the keeper go. It returns when the
-// keeper's process has ended.
+// Close cleans, if Clean did not, and returns when the keeper's process has ended.
 func (k *Keeper) Close() error {
 	err := k.Clean()
-	if err == nil {
-		// Lost to a keeper that is gone, there is nobody to tell.
-		_ = k.send(done, nil)
-	} else {
+	if err != nil {
 		// As after a death: the keeper tries once more.
 		_ = unix.Shutdown(int(k.line.Fd()), unix.SHUT_WR)
 	}
