@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -77,6 +76,9 @@ func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error)
 		return 125, b.deny(err, &a)
 	}
 	b.outcome.end(result)
+	if result.Status != 0 && result.Cause == "" {
+		b.explain(p, parts)
+	}
 	return result.Status, b.ended(p.ID(), a, result)
 }
 
@@ -157,26 +159,35 @@ func accounts(root *rootfs.Sealed, t tree.Tree) (plan.Accounts, error) {
 		if err != nil || e.Type != tree.File {
 			continue
 		}
-		if e.Size > 1<<20 {
-			return a, &reason.Error{Code: reason.UserUnknown, What: "read /" + name + " of the image",
-				Expected: "at most 1 MiB", Found: strconv.FormatInt(e.Size, 10) + " bytes", Next: "-u UID:GID"}
-		}
-		fd, err := unix.Openat2(int(root.Root().Fd()), e.Path, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOFOLLOW,
-			Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+		raw, err := readVerified(root, e)
 		if err != nil {
-			return a, &reason.Error{Code: reason.LaunchFailed, What: "read /" + name + " of the image", Err: err}
-		}
-		f := os.NewFile(uintptr(fd), filepath.Base(name))
-		raw, err := io.ReadAll(io.LimitReader(f, 1<<20))
-		f.Close()
-		if err != nil {
-			return a, &reason.Error{Code: reason.LaunchFailed, What: "read /" + name + " of the image", Err: err}
-		}
-		if digest.FromBytes(raw) != e.Digest {
-			return a, &reason.Error{Code: reason.DigestMismatchFile, What: "read /" + name + " of the image",
-				Expected: e.Digest.String(), Found: digest.FromBytes(raw).String()}
+			return a, err
 		}
 		*to = raw
 	}
 	return a, nil
+}
+
+// readVerified reads one file of an image, of at most 1 MiB.
+func readVerified(root *rootfs.Sealed, e tree.Entry) ([]byte, error) {
+	what := "read /" + e.Path + " of the image"
+	if e.Size > 1<<20 {
+		return nil, &reason.Error{Code: reason.UserUnknown, What: what, Expected: "at most 1 MiB",
+			Found: strconv.FormatInt(e.Size, 10) + " bytes", Next: "-u UID:GID"}
+	}
+	fd, err := unix.Openat2(int(root.Root().Fd()), e.Path, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOFOLLOW,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+	if err != nil {
+		return nil, &reason.Error{Code: reason.LaunchFailed, What: what, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), e.Path)
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	if err != nil {
+		return nil, &reason.Error{Code: reason.LaunchFailed, What: what, Err: err}
+	}
+	if found := digest.FromBytes(raw); found != e.Digest {
+		return nil, &reason.Error{Code: reason.DigestMismatchFile, What: what, Expected: e.Digest.String(), Found: found.String()}
+	}
+	return raw, nil
 }

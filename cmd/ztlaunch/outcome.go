@@ -27,6 +27,7 @@ type outcome struct {
 	Parts     []part      `json:"parts,omitempty"`
 	Drift     []drift     `json:"drift,omitempty"`
 	Failure   *failure    `json:"failure,omitempty"`
+	Hint      *failure    `json:"hint,omitempty"` // why the task itself may have failed
 	Resources *resources  `json:"limits,omitempty"`
 }
 
@@ -79,6 +80,12 @@ func (o *outcome) end(r launch.Result) {
 	for _, d := range r.Drift {
 		o.Drift = append(o.Drift, drift{d.Path, d.Code, d.Expected, d.Found})
 	}
+}
+
+// hint adds why the task may have failed.
+func (o *outcome) hint(err error) {
+	f := asFailure(err, 0)
+	o.Hint = &f
 }
 
 // fill adds how the command ended.

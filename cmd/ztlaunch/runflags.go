@@ -17,6 +17,7 @@ type runFlags struct {
 	trustFlags
 	fetchFlags
 	env, envFiles, volumes, mounts, tmpfs, labels, models []string
+	caps                                                  []string
 	workDir, user, name, entrypoint, network, hostname    string
 	memory, result, task, as                              string
 	cpus                                                  float64
@@ -47,6 +48,7 @@ func (f *runFlags) flags() *pflag.FlagSet {
 	fs.StringVarP(&f.memory, "memory", "m", "", "memory limit, for example 512m")
 	fs.Float64Var(&f.cpus, "cpus", 0, "processors")
 	fs.Int64Var(&f.pids, "pids-limit", 0, "most processes and threads")
+	fs.StringArrayVar(&f.caps, "cap-add", nil, "a capability that the policy's box grants, for example CHOWN")
 	fs.Bool("read-only", true, "mount the root read-only (always so)")
 	fs.StringVarP(&f.hostname, "hostname", "h", "", "host name of the task")
 	fs.StringArrayVarP(&f.labels, "label", "l", nil, "KEY=VALUE, recorded with the run")
@@ -85,7 +87,6 @@ var refusedFlags = []refusedFlag{
 	{name: "userns", why: "it makes root in the task root on the host", next: "drop it"},
 	{name: "cgroupns", why: "it shows the host's control groups", next: "drop it", harmless: []string{"private"}},
 	{name: "cgroup-parent", why: "it moves the task out of its limits", next: "drop it"},
-	{name: "cap-add", why: "a task has no capabilities", next: "run the program as a user that needs none"},
 	{name: "cap-drop", why: "", harmless: nil},
 	{name: "device", why: "a task sees no host device", next: "box: {devices: [DEVICE]}"},
 	{name: "gpus", why: "a task sees no host device", next: "box: {devices: [DEVICE]}"},
@@ -158,6 +159,9 @@ func (f *runFlags) ask(w world, id string, command []string) (plan.Task, error) 
 	}
 	if f.cpus < 0 || f.pids < -1 {
 		return plan.Task{}, wrong("read the limits", "--cpus above 0 and --pids-limit above 0", "")
+	}
+	for _, c := range f.caps {
+		t.Caps = append(t.Caps, strings.TrimPrefix(strings.ToUpper(c), "CAP_"))
 	}
 	t.Limits.CPUs, t.Limits.Pids = f.cpus, max(0, f.pids)
 	for _, v := range f.volumes {

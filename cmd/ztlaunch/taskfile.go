@@ -21,6 +21,7 @@ type taskFile struct {
 	models        map[string]string // name: folder, relative to the file's
 	servers       map[string]string // name: image
 	mounts        []taskMount
+	caps          []string
 	limit         plan.Limits
 	folder        string
 	basename      string
@@ -54,6 +55,7 @@ func readTask(file string) (taskFile, error) {
 		"models":  func(n form.Node) { n.Map(func(k, v form.Node) { named(t.models, k, v) }) },
 		"servers": func(n form.Node) { n.Map(func(k, v form.Node) { named(t.servers, k, v) }) },
 		"mounts":  func(n form.Node) { n.List(func(_ int, v form.Node) { t.mounts = append(t.mounts, readMount(v)) }) },
+		"caps":    func(n form.Node) { t.caps = n.Texts() },
 		"limits": func(n form.Node) {
 			n.Fields(map[string]func(form.Node){
 				"memory": func(n form.Node) { t.limit.Memory = n.Bytes() },
@@ -100,6 +102,7 @@ func (f taskFile) merge(t plan.Task) (plan.Task, error) {
 	t.User = cmp.Or(t.User, f.user)
 	t.WorkDir = cmp.Or(t.WorkDir, f.workDir)
 	t.Env = slices.Concat(f.env, t.Env)
+	t.Caps = slices.Concat(f.caps, t.Caps)
 	t.Limits.Memory = cmp.Or(t.Limits.Memory, f.limit.Memory)
 	t.Limits.CPUs = cmp.Or(t.Limits.CPUs, f.limit.CPUs)
 	t.Limits.Pids = cmp.Or(t.Limits.Pids, f.limit.Pids)

@@ -84,15 +84,16 @@ func lookup(env []string, name string) string {
 // findProgram looks the command up in the Tree as execvp would, and returns
 // 126 (found, cannot be executed) or 127 (not found) as reasons of their own,
 // so that neither depends on any runtime's wording. A path that lies in a mount
-// of the task cannot be judged from the Tree and is left to the kernel.
-func findProgram(t tree.Tree, arg0, searchPath, cwd string, u user, mounted func(string) bool) error {
+// of the task cannot be judged from the Tree and is left to the kernel. It gives
+// the file's path in the Tree.
+func findProgram(t tree.Tree, arg0, searchPath, cwd string, u user, mounted func(string) bool) (string, error) {
 	if strings.Contains(arg0, "/") {
 		p := arg0
 		if !path.IsAbs(p) {
 			p = path.Join(cwd, p)
 		}
 		if mounted(path.Clean(p)) {
-			return nil
+			return "", nil
 		}
 		return runnable(t, arg0, p, u)
 	}
@@ -103,34 +104,34 @@ func findProgram(t tree.Tree, arg0, searchPath, cwd string, u user, mounted func
 		}
 		p := path.Join(dir, arg0)
 		if mounted(p) {
-			return nil
+			return "", nil
 		}
-		err := runnable(t, arg0, p, u)
+		at, err := runnable(t, arg0, p, u)
 		if err == nil {
-			return nil
+			return at, nil
 		}
 		if e, ok := reason.Of(err); ok && e.Code == reason.CommandNotExecutable && denied == nil {
 			denied = err
 		}
 	}
 	if denied != nil {
-		return denied
+		return "", denied
 	}
-	return &reason.Error{Code: reason.CommandNotFound, What: "find " + arg0,
+	return "", &reason.Error{Code: reason.CommandNotFound, What: "find " + arg0,
 		Expected: "a program in " + searchPath, Found: "no such file in the verified root",
 		Next: "name a program that the image has"}
 }
 
-// runnable says whether the verified file at p may be executed by u.
-func runnable(t tree.Tree, arg0, p string, u user) error {
+// runnable gives the verified file that p leads to, if u may execute it.
+func runnable(t tree.Tree, arg0, p string, u user) (string, error) {
 	e, err := t.Resolve(strings.TrimPrefix(path.Clean(p), "/"))
 	if err != nil {
-		return &reason.Error{Code: reason.CommandNotFound, What: "find " + arg0,
+		return "", &reason.Error{Code: reason.CommandNotFound, What: "find " + arg0,
 			Expected: "a program at " + p, Found: "no such file in the verified root",
 			Next: "name a program that the image has"}
 	}
-	refuse := func(found string) error {
-		return &reason.Error{Code: reason.CommandNotExecutable, What: "execute " + arg0,
+	refuse := func(found string) (string, error) {
+		return "", &reason.Error{Code: reason.CommandNotExecutable, What: "execute " + arg0,
 			Expected: "an executable file at " + p, Found: found,
 			Next: "name a program that the image has"}
 	}
@@ -147,5 +148,5 @@ func runnable(t tree.Tree, arg0, p string, u user) error {
 	if bits&1 == 0 {
 		return refuse("no execute permission for this user")
 	}
-	return nil
+	return e.Path, nil
 }

@@ -123,7 +123,7 @@ func TestProgram(t *testing.T) {
 		{"/work/script", "/", 0, ""},                     // in a mount: the kernel decides
 	} {
 		mounted := func(p string) bool { return strings.HasPrefix(p, "/work/") }
-		err := findProgram(root, c.arg0, "/usr/local/bin:/bin", c.cwd, user{UID: c.uid}, mounted)
+		_, err := findProgram(root, c.arg0, "/usr/local/bin:/bin", c.cwd, user{UID: c.uid}, mounted)
 		if code := codeOf(err); code != c.code {
 			t.Errorf("%s in %s as %d: %v, want code %q", c.arg0, c.cwd, c.uid, err, c.code)
 		}

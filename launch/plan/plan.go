@@ -40,6 +40,8 @@ type Plan struct {
 	terminal  bool
 	console   Size
 	limits    Limits
+	caps      []string
+	program   string // the verified file that runs, "" when a mount has it
 	seccomp   *specs.LinuxSeccomp
 	missing   []Missing
 	scratches []ScratchMount
@@ -125,7 +127,11 @@ func Build(a admit.Admission, t tree.Tree, task Task, who Accounts, seccomp *spe
 	if err := p.need(t); err != nil {
 		return Plan{}, err
 	}
-	if err := findProgram(t, p.args[0], lookup(p.env, "PATH"), p.cwd, u, p.bound); err != nil {
+	if p.program, err = findProgram(t, p.args[0], lookup(p.env, "PATH"), p.cwd, u, p.bound); err != nil {
+		return Plan{}, err
+	}
+	p.caps, err = capabilities(task.Caps, a.Box())
+	if err != nil {
 		return Plan{}, err
 	}
 	return p, nil
@@ -248,6 +254,10 @@ func (p Plan) Models() []Model { return p.models }
 
 // Servers are the names of the MCP servers bridged into the task.
 func (p Plan) Servers() []string { return p.servers }
+
+// Program is the path in the verified tree of the file that the task executes
+// first; "" when a mount has it.
+func (p Plan) Program() string { return p.program }
 
 // Limits are the limits in force.
 func (p Plan) Limits() Limits { return p.limits }

@@ -38,7 +38,7 @@ func (p Plan) Spec(at Paths) *specs.Spec {
 			Args:            p.args,
 			Env:             p.env,
 			Cwd:             p.cwd,
-			Capabilities:    &specs.LinuxCapabilities{},
+			Capabilities:    capSets(p.caps),
 			NoNewPrivileges: true,
 		},
 		Mounts: p.mounts(at),

@@ -20,6 +20,7 @@ type Task struct {
 	Mounts     []Mount  // -v, --mount, --tmpfs, and the task file's mounts
 	Models     []Model  // verified model trees
 	Servers    []string // names of MCP servers bridged into the task
+	Caps       []string // capabilities, without CAP_
 	Limits     Limits   // zero fields mean the default
 	Typed      bool     // the operator typed the grants; a task file's need box entries
 }

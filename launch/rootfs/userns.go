@@ -52,8 +52,10 @@ func tracedUserns(uids, gids []Map) (f *os.File, err error) {
 			Cloneflags:  unix.CLONE_NEWUSER,
 			UidMappings: idMaps(uids),
 			GidMappings: idMaps(gids),
-			Ptrace:      true,
-			Pdeathsig:   unix.SIGKILL,
+			// As with docker: a program that changes its user drops its groups too.
+			GidMappingsEnableSetgroups: true,
+			Ptrace:                     true,
+			Pdeathsig:                  unix.SIGKILL,
 		},
 	})
 	if err != nil {

@@ -78,7 +78,7 @@ func readBox(n form.Node) (b Box) {
 				b.PrivateAddresses = append(b.PrivateAddresses, p)
 			})
 		},
-		"caps": func(v form.Node) { b.Caps = checked(v, "a capability such as CHOWN, without CAP_", capability) },
+		"caps": func(v form.Node) { b.Caps = checked(v, "one of "+strings.Join(Capabilities, ", "), capability) },
 		"limits": func(v form.Node) {
 			v.Fields(map[string]func(form.Node){
 				"memory": func(v form.Node) { b.Limits.Memory = v.Bytes() },
@@ -148,9 +148,11 @@ func device(s string) bool {
 	return ok && mountName(rest) && !strings.Contains(rest, "//")
 }
 
-func capability(s string) bool {
-	return s != "" && !strings.HasPrefix(s, "CAP_") && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") == "" && s != "ALL"
-}
+// Capabilities are those that a policy may grant: they act on the task's own
+// files, users and processes alone, inside its own user namespace.
+var Capabilities = []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"}
+
+func capability(s string) bool { return slices.Contains(Capabilities, s) }
 
 func prefix(s string) (netip.Prefix, error) {
 	if !strings.Contains(s, "/") {

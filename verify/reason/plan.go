@@ -12,6 +12,8 @@ const (
 	ScratchTooLarge      Code = "scratch-too-large"
 	ExecNotGranted       Code = "exec-not-granted"
 	LimitExceeded        Code = "limit-exceeds-box"
+	CapNotGranted        Code = "capability-not-granted"
+	CapNeeded            Code = "capability-needed"
 	FlagRefused          Code = "flag-refused"
 	LaunchFailed         Code = "launch-failed"
 	Drift                Code = "drift"
@@ -32,6 +34,8 @@ var planRows = []Row{
 	{ScratchTooLarge, Usage, "the image content below a scratch mount is larger than may be copied", "launch/plan TestScratch"},
 	{ExecNotGranted, Denied, "a mount asks to be executable and the policy's box does not grant it", "launch/plan TestExec"},
 	{LimitExceeded, Denied, "a limit asked for is above the policy's box", "launch/plan TestLimits"},
+	{CapNotGranted, Denied, "a task asks for a capability and the policy's box does not grant it", "launch/plan TestCapabilities"},
+	{CapNeeded, Denied, "the task failed, and its program changes owners or users, for which it lacks a capability", "cmd/ztlaunch TestCapabilities"},
 	{FlagRefused, Denied, "a flag would open the box", "cmd/ztlaunch TestScript/flags"},
 	{Drift, Denied, "a byte of the running task no longer matches what was admitted", "launch TestDrift"},
 	{KeeperLost, Internal, "the process that cleans up after a crash is gone, so the task was ended", "launch TestKeeperLost"},
