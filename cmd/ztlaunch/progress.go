@@ -31,7 +31,7 @@ func progress() (show func(fetch.Event), done func()) {
 		total[e.Digest], moved[e.Digest] = e.Total, e.Done
 		bar.Describe(fmt.Sprintf("%d layers", len(total)))
 		bar.ChangeMax64(sum(total) + 1) // never full before the end
-		_ = bar.Set64(sum(moved)) // a terminal that is gone has nobody to tell
+		_ = bar.Set64(sum(moved))       // a terminal that is gone has nobody to tell
 	}
 	return show, func() { _ = bar.Clear() } // likewise
 }
