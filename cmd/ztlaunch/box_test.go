@@ -216,6 +216,11 @@ func TestLimits(t *testing.T) {
 	if o := l.outcomeOf("r.json"); a.status != 137 || o.Cause != "time-limit" {
 		t.Errorf("time: status %d, cause %q, err %s", a.status, o.Cause, a.err)
 	}
+	// cat reads a file whole before it writes.
+	a = l.run("run", "--key", "release.pub", "--memory", "64m", "--result", "r.json", "oci-layout:./tools", "cat", "/dev/zero")
+	if o := l.outcomeOf("r.json"); a.status != 137 || o.Cause != "out-of-memory" || !strings.Contains(a.err, "out-of-memory") || a.out != "" {
+		t.Errorf("memory: status %d, cause %q, err %s", a.status, o.Cause, a.err)
+	}
 }
 
 // TestNothingLeft launches in a row, at once, and with the launcher killed at

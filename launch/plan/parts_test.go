@@ -164,8 +164,12 @@ func TestTargets(t *testing.T) {
 		"/etc/hosts": false, "/etc/resolv.conf": false, "/run/ztlaunch": false, "/run/ztlaunch/mcp.json": false,
 		"/a/../b": false, "/a/": false, "/a\nb": false, "/a\x00": false, "": false,
 	} {
-		if err := admitTarget(Mount{Target: target}); (err == nil) != ok {
-			t.Errorf("%q: %v, want ok=%v", target, err, ok)
+		want := reason.MountTarget
+		if ok {
+			want = ""
+		}
+		if err := admitTarget(Mount{Target: target}); codeOf(err) != want {
+			t.Errorf("%q: %v, want %q", target, err, want)
 		}
 	}
 }

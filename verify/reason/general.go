@@ -3,7 +3,6 @@ package reason
 // Causes that belong to no single package.
 const (
 	UsageWrong     Code = "usage"
-	ConfigInvalid  Code = "config-invalid"
 	InternalFault  Code = "internal"
 	OutputClosed   Code = "output-closed"
 	SBOMToolAbsent Code = "sbom-tool-absent"
@@ -16,7 +15,6 @@ const (
 
 var generalRows = []Row{
 	{UsageWrong, Usage, "the command line does not parse", "cmd/ztlaunch TestScript/usage"},
-	{ConfigInvalid, Usage, "a configuration file cannot be used as it stands", "cmd/ztlaunch TestScript/usage"},
 	{SBOMToolAbsent, Usage, "the SBOM generator is not installed beside ztlaunch", "cmd/ztlaunch TestScript/adopt"},
 	{SBOMToolFailed, CannotTell, "the SBOM generator made no document", "cmd/ztlaunch TestScript/adopt"},
 	{TaskInvalid, Usage, "a task file cannot be used as it stands", "cmd/ztlaunch TestScript/task"},
@@ -24,5 +22,5 @@ var generalRows = []Row{
 	{FileUnwritable, Usage, "a file named on the command line cannot be written", "cmd/ztlaunch TestScript/usage"},
 	{FileUnreadable, Usage, "a file named on the command line cannot be read", "cmd/ztlaunch TestScript/usage"},
 	{OutputClosed, CannotTell, "standard output, or a result file, cannot be written", "cmd/ztlaunch TestScript/output"},
-	{InternalFault, Internal, "ztlaunch met a state it holds to be impossible", "verify/reason TestUnlistedIsInternal"},
+	{InternalFault, Internal, "ztlaunch met a state it holds to be impossible", "launch/plan TestBuildRefuses/zero"},
 }

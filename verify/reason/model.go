@@ -33,7 +33,7 @@ const (
 )
 
 var modelRows = []Row{
-	{ModelSignatureAbsent, Denied, "the model has no signature file", "verify/model TestSignature/absent"},
+	{ModelSignatureAbsent, Denied, "the model has no signature file", "verify/model TestSignature"},
 	{ModelEnvelope, Denied, "the bundle or statement is of another version than model signatures have", "verify/model TestSignatureRefused/statement-v0.1"},
 	{ModelCertificate, Denied, "the model is signed by the certificate method, which is not supported", "verify/model TestVectors"},
 	{ModelPredicateType, Denied, "the statement is no model signature", "verify/model TestSignatureRefused/predicate-v0.1"},

@@ -110,15 +110,15 @@ func TestMergeRefuses(t *testing.T) {
 }
 
 func TestZero(t *testing.T) {
-	if _, err := Merge([]Layer{{}}); err == nil {
-		t.Error("the zero layer is merged")
-	}
+	_, err := Merge([]Layer{{}})
+	wantCode(t, err, reason.TreeZero)
 	var z Tree
 	if !z.Zero() || z.Digest() != "" || z.Len() != 0 || z.Encode() != nil {
 		t.Error("the zero tree looks like one")
 	}
-	if _, err := z.Skeleton(); err == nil {
-		t.Error("the zero tree gets a skeleton")
+	_, err = z.Skeleton()
+	if e, ok := reason.Of(err); !ok || e.Code != reason.TreeZero {
+		t.Errorf("the zero tree gets a skeleton: %v", err)
 	}
 	if _, ok := z.Lookup("."); ok {
 		t.Error("the zero tree has a root")
