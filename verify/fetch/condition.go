@@ -150,7 +150,7 @@ func (r *registry) trouble(ctx context.Context, what string, evidence bool, err 
 		return interrupted(r.ref, context.Canceled)
 	}
 	c := conditionOf(err)
-	e := &reason.Error{Code: c.code(evidence), What: what, Found: "", Err: err}
+	e := &reason.Error{Code: c.code(evidence), What: what, Expected: "an answer from " + r.repo.RegistryStr(), Err: err}
 	switch c {
 	case unauthorized:
 		e.Expected, e.Next = "credentials for "+r.repo.RegistryStr(), "docker login "+r.repo.RegistryStr()

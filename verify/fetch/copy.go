@@ -29,11 +29,6 @@ func Copy(ctx context.Context, from, to artifact.Reference, o Options) (ocispec.
 		return ocispec.Descriptor{}, err
 	}
 	defer s.close()
-	t, err := s.o.target(to)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	defer t.close()
 	raw, d, m, err := s.root(ctx)
 	if err != nil {
 		return ocispec.Descriptor{}, err
@@ -41,6 +36,11 @@ func Copy(ctx context.Context, from, to artifact.Reference, o Options) (ocispec.
 	if want := to.Digest(); want != "" && want != d.Digest {
 		return ocispec.Descriptor{}, refuse(reason.MismatchManifest, "copy "+from.String()+" to "+to.String(), string(want), string(d.Digest))
 	}
+	t, err := s.o.target(to)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	defer t.close()
 	c := copier{s, t, map[digest.Digest]bool{}}
 	if err := c.graph(ctx, raw, d, m, layerPart, to.Tag(), true); err != nil {
 		return ocispec.Descriptor{}, err

@@ -105,7 +105,7 @@ func (s *session) remembered() (found []Attachment, problems []Problem, whole bo
 	}
 	if s.origin == nil && !s.kept.Complete {
 		problems = append(problems, Problem{Stored, &reason.Error{Code: reason.EvidenceIncomplete, What: "look for evidence about " + s.ref.String(),
-			Expected: "a complete search", Found: "none in the store, and --pull never", Next: "ztlaunch pull --pull always " + s.ref.String()}})
+			Expected: "a complete search", Found: "none in the store, and --pull never", Next: "--pull always"}})
 	}
 	return found, problems, whole && any
 }

@@ -157,7 +157,7 @@ func (s *session) local() bool {
 
 // never is the refusal to ask a registry for what the store lacks.
 func (s *session) never(what string) error {
-	return &reason.Error{Code: reason.PullNever, What: "read " + what, Expected: "it in the store", Found: "nothing there, and --pull never", Next: "ztlaunch pull " + s.ref.String()}
+	return &reason.Error{Code: reason.PullNever, What: "read " + what, Expected: "it in the store", Found: "nothing there, and --pull never", Next: "--pull missing"}
 }
 
 // bytes reads small content by digest, from the store if it may come from
@@ -227,7 +227,7 @@ func (s *session) damaged(p part, d digest.Digest, err error) error {
 	err = p.wrong(d, "the store", err)
 	var e *reason.Error
 	if errors.As(err, &e) && e.Code == p.mismatch() {
-		e.Next = "ztlaunch pull --pull always " + s.ref.String()
+		e.Next = "--pull always"
 	}
 	return err
 }

@@ -184,7 +184,7 @@ func (d *Doc) deep(at *token.Position) {
 // syntax turns the parser's complaint into ours.
 func (d *Doc) syntax(err error) {
 	line, column, message := 1, 1, err.Error()
-	code := reason.FormSyntax
+	code, expected, next := reason.FormSyntax, "one YAML document", "mend that line"
 	var positioned yaml.Error
 	if errors.As(err, &positioned) {
 		message = positioned.GetMessage()
@@ -193,10 +193,10 @@ func (d *Doc) syntax(err error) {
 		}
 	}
 	if strings.Contains(message, "already defined") {
-		code = reason.FormDuplicateKey
+		code, expected, next = reason.FormDuplicateKey, "each key once", "remove one of them"
 	}
 	message, _, _ = strings.Cut(message, "\n")
-	d.fail(line, column, &reason.Error{Code: code, Found: message})
+	d.fail(line, column, &reason.Error{Code: code, Expected: expected, Found: message, Next: next})
 }
 
 func (d *Doc) node(n ast.Node, depth int) Node {
@@ -248,7 +248,7 @@ func (d *Doc) pairs(out *Node, values []*ast.MappingValueNode, depth int) {
 			d.fail(key.Line, key.Column, &reason.Error{Code: reason.FormValue, Expected: "a key of text", Found: key.shown()})
 		}
 		if seen[key.value] {
-			d.fail(key.Line, key.Column, &reason.Error{Code: reason.FormDuplicateKey, Expected: "each key once", Found: fmt.Sprintf("%.60q", key.value)})
+			d.fail(key.Line, key.Column, &reason.Error{Code: reason.FormDuplicateKey, Expected: "each key once", Found: fmt.Sprintf("%.60q", key.value), Next: "remove one of them"})
 		}
 		seen[key.value] = true
 		out.pairs = append(out.pairs, pair{key, d.node(v.Value, depth)})

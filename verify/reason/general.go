@@ -18,7 +18,7 @@ var generalRows = []Row{
 	{SBOMToolAbsent, Usage, "the SBOM generator is not installed beside ztlaunch", "cmd/ztlaunch TestScript/adopt"},
 	{SBOMToolFailed, CannotTell, "the SBOM generator made no document", "cmd/ztlaunch TestScript/adopt"},
 	{TaskInvalid, Usage, "a task file cannot be used as it stands", "cmd/ztlaunch TestScript/task"},
-	{FlagUnknown, Usage, "a flag that the verb does not have", "cmd/ztlaunch TestScript/flags"},
+	{FlagUnknown, Usage, "a flag that the verb does not have", "cmd/ztlaunch TestScript/usage"},
 	{FileUnwritable, Usage, "a file named on the command line cannot be written", "cmd/ztlaunch TestScript/usage"},
 	{FileUnreadable, Usage, "a file named on the command line cannot be read", "cmd/ztlaunch TestScript/usage"},
 	{OutputClosed, CannotTell, "standard output, or a result file, cannot be written", "cmd/ztlaunch TestScript/output"},

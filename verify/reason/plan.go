@@ -30,7 +30,7 @@ var planRows = []Row{
 	{CommandNotExecutable, Usage, "the command cannot be executed by the task's user; run exits 126", "launch/plan TestProgram"},
 	{MountRefused, Usage, "a mount source would open the box", "launch/plan TestSources"},
 	{MountTarget, Usage, "a mount target would replace a part of the box", "launch/plan TestTargets"},
-	{MountSource, Usage, "a mount source does not exist or cannot be opened", "cmd/ztlaunch TestScript/mounts"},
+	{MountSource, Usage, "a mount source does not exist or cannot be opened", "cmd/ztlaunch TestScriptBox/mounts"},
 	{ScratchTooLarge, Usage, "the image content below a scratch mount is larger than may be copied", "launch/plan TestBuildRefuses/scratch_too_big"},
 	{ExecNotGranted, Denied, "a mount asks to be executable and the policy's box does not grant it", "launch/plan TestBuildRefuses/exec"},
 	{LimitExceeded, Denied, "a limit asked for is above the policy's box", "launch/plan TestBuildRefuses/memory"},

@@ -15,6 +15,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -178,7 +179,7 @@ func Failed(reference string, err error) Verdict {
 		e = &reason.Error{Code: reason.InternalFault, What: "verify " + reference, Err: err}
 	}
 	class := e.Code.Class()
-	f := Finding{Result: "fail", What: e.What, Code: string(e.Code), Class: class.String(), Expected: e.Expected, Found: e.Found, Next: e.Next}
+	f := Finding{Result: "fail", What: e.What, Code: string(e.Code), Class: class.String(), Expected: e.Expected, Found: e.Found, Next: cmp.Or(e.Next, e.Code.Next())}
 	if e.Err != nil {
 		f.Found = join(f.Found, e.Err.Error())
 	}
@@ -228,7 +229,7 @@ func finding(f policy.Finding) Finding {
 	case f.Skipped:
 		out.Result = "skip"
 	default:
-		out.Class = f.Code.Class().String()
+		out.Class, out.Next = f.Code.Class().String(), cmp.Or(f.Next, f.Code.Next())
 	}
 	for _, d := range f.Evidence {
 		out.Evidence = append(out.Evidence, d.String())
