@@ -42,10 +42,12 @@ func adoptVerb(ctx context.Context, w world, args []string) int {
 		return w.fail("adopt", wrong("read the command", "ztlaunch adopt SRC --as NAME", "ztlaunch adopt "+strings.Join(fs.Args(), " ")+" --as agent"))
 	}
 	a := adoption{w: w, why: *why}
-	if err := a.run(ctx, fs.Arg(0), *as, *expires, &from); err != nil {
+	made, err := a.run(ctx, fs.Arg(0), *as, *expires, &from)
+	if err != nil {
 		return w.fail("adopt", err)
 	}
-	return 0
+	return w.done("adopt", made, fmt.Sprintf("adopted  %s\ndigest   %s\nkey      %s (%s)\npolicy   %s\nnext     ztlaunch run %s\n",
+		made.Name, made.Digest, made.Key, made.KeyFile, made.Policy, *as))
 }
 
 // adoption is one adopt under way.
@@ -54,71 +56,79 @@ type adoption struct {
 	why string
 }
 
-func (a adoption) run(ctx context.Context, src, as, expires string, from *fetchFlags) error {
+// adopted is the JSON of an adoption.
+type adopted struct {
+	header
+	Name    string        `json:"name"`
+	Digest  digest.Digest `json:"digest"`
+	Key     string        `json:"key"`
+	KeyFile string        `json:"keyFile"`
+	Policy  string        `json:"policy"`
+}
+
+func (a adoption) run(ctx context.Context, src, as, expires string, from *fetchFlags) (adopted, error) {
 	d := a.w.dirs()
 	source, err := artifact.Parse(src)
 	if err != nil {
-		return err
+		return adopted{}, err
 	}
 	name, err := artifact.Parse(as)
 	if err != nil {
-		return err
+		return adopted{}, err
 	}
 	if source.Kind() != artifact.Image || name.Scheme() != artifact.Registry {
-		return wrong("adopt "+src, "an image, and an image name after --as", "ztlaunch adopt oci-layout:DIR --as agent:1")
+		return adopted{}, wrong("adopt "+src, "an image, and an image name after --as", "ztlaunch adopt oci-layout:DIR --as agent:1")
 	}
 	var until time.Time
 	if expires != "" {
 		span, err := days(expires)
 		if err != nil {
-			return err
+			return adopted{}, err
 		}
 		until = a.w.now().Add(span).UTC().Truncate(time.Second)
 	}
 	log, err := audit.Open(d.audit(), d.trust(), a.w.now())
 	if err != nil {
-		return err
+		return adopted{}, err
 	}
 	defer func() { _ = log.Close() }() // every record was synced when it was written
 	o, err := from.options(a.w)
 	if err != nil {
-		return err
+		return adopted{}, err
 	}
 	found, err := fetch.Resolve(ctx, source, o)
 	if err != nil {
-		return err
+		return adopted{}, err
 	}
 	key, public, err := ownKey(d)
 	if err != nil {
-		return err
+		return adopted{}, err
 	}
 	evidence, err := a.vouch(ctx, source, found, key, name, o)
 	if err != nil {
-		return err
+		return adopted{}, err
 	}
 	text, err := a.policy(d, policy.Adoption{Kind: artifact.Image, Name: name.Name(), Digest: found.Root.Digest,
 		Key: public, SBOM: true, Reason: a.why, Until: until})
 	if err != nil {
-		return err
+		return adopted{}, err
 	}
 	if err := fetch.Keep(o, name, found, evidence...); err != nil {
-		return err
+		return adopted{}, err
 	}
 	// The record comes before the rule: nothing is believed that was not written down.
 	if err := log.Append(audit.Record{Time: a.w.now(), Kind: audit.Adopt, Actor: actor(), Verb: "adopt", Note: a.why,
 		Parts: []audit.Part{{Role: "image", Name: name.Name(), Digest: found.Root.Digest, Signers: []string{public.ID()},
 			Evidence: []digest.Digest{evidence[0].Digest, evidence[1].Digest}}}}); err != nil {
-		return err
+		return adopted{}, err
 	}
 	if err := os.MkdirAll(d.Config, 0o700); err != nil {
-		return &reason.Error{Code: reason.FileUnwritable, What: "make the folder " + d.Config, Err: err}
+		return adopted{}, &reason.Error{Code: reason.FileUnwritable, What: "make the folder " + d.Config, Err: err}
 	}
 	if err := replaceFile(d.policy(), text, 0o600); err != nil {
-		return err
+		return adopted{}, err
 	}
-	_, err = fmt.Fprintf(a.w.out, "adopted  %s\ndigest   %s\nkey      %s (%s)\npolicy   %s\nnext     ztlaunch run %s\n",
-		name, found.Root.Digest, public.ID(), d.adoptKey(), d.policy(), as)
-	return outputError(err)
+	return adopted{header{"ztlaunch.adopted/v1", 0}, name.String(), found.Root.Digest, public.ID(), d.adoptKey(), d.policy()}, nil
 }
 
 // vouch signs the image, and an SBOM made from its bytes.

@@ -6,37 +6,38 @@ import (
 	"strings"
 
 	"github.com/ztlaunch/ztlaunch/launch/audit"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
 // auditVerb shows and verifies the log.
 func auditVerb(_ context.Context, w world, args []string) int {
 	fs := newFlags("audit", true)
-	asJSON := fs.Bool("json", false, "print JSON")
 	if err := w.parse(fs, "show | verify [--json]", args); err != nil {
 		return w.parsed("audit", err)
 	}
 	d := w.dirs()
 	switch strings.Join(fs.Args(), " ") {
 	case "show":
-		return w.showAudit(d, *asJSON)
+		return w.showAudit(d)
 	case "verify":
-		return w.verifyAudit(d, *asJSON)
+		return w.verifyAudit(d)
 	}
 	return w.fail("audit", wrong("read the command", "ztlaunch audit show, or ztlaunch audit verify", ""))
 }
 
-func (w world) showAudit(d dirs, asJSON bool) int {
+func (w world) showAudit(d dirs) int {
 	for e, err := range audit.Read(d.audit()) {
 		if err != nil {
 			return w.fail("audit", err)
 		}
-		if asJSON {
+		if w.json {
 			_, err = fmt.Fprintf(w.out, "{\"seq\":%d,\"time\":%q,\"kind\":%q,\"body\":%s}\n", e.Seq,
 				e.Record.Time.UTC().Format("2006-01-02T15:04:05.000Z"), e.Record.Kind, e.Raw)
 		} else {
 			_, err = fmt.Fprintf(w.out, "%6d %s %-9s %s\n", e.Seq, e.Record.Time.UTC().Format("2006-01-02 15:04:05"), e.Record.Kind, summary(e.Record))
 		}
 		if err := outputError(err); err != nil {
+			w.json = false // nobody reads it
 			return w.fail("audit", err)
 		}
 	}
@@ -64,42 +65,33 @@ func summary(r audit.Record) string {
 	return clean(strings.Join(words, "  "))
 }
 
-func (w world) verifyAudit(d dirs, asJSON bool) int {
+func (w world) verifyAudit(d dirs) int {
 	r, err := audit.Verify(d.audit(), d.trust())
 	if err != nil {
-		if asJSON {
-			_ = writeJSON(w.out, asFailure(err, status(err))) // the error itself is told next
-		}
 		return w.fail("audit", err)
 	}
 	exit := 0
 	var problems []failure
 	for _, p := range r.Problems {
-		exit = max(exit, p.Code.Class().Exit())
+		exit = reason.Worst(exit, p.Code.Class().Exit())
 		problems = append(problems, asFailure(p, p.Code.Class().Exit()))
 	}
 	if exit == 0 && !r.OK() {
 		exit = 1
 	}
-	if asJSON {
-		err = writeJSON(w.out, struct {
-			Schema   string    `json:"schema"`
-			Exit     int       `json:"exit"`
-			Records  int       `json:"records"`
-			Intact   bool      `json:"intact"`
-			Complete bool      `json:"complete"`
-			Last     string    `json:"last,omitempty"`
-			Head     any       `json:"head"`
-			Problems []failure `json:"problems,omitempty"`
-		}{"ztlaunch.audit/v1", exit, r.Records, r.Intact, r.Complete, r.Last, r.Head, problems})
-	} else {
+	if !w.json {
 		for _, p := range r.Problems {
 			refusal(w.err, "audit", p)
 		}
-		_, err = fmt.Fprintf(w.out, "%d records, intact %t, complete %t\n", r.Records, r.Intact, r.Complete)
 	}
-	if err := outputError(err); err != nil {
-		return w.fail("audit", err)
-	}
-	return exit
+	return reason.Worst(exit, w.done("audit", struct {
+		header
+		Records  int       `json:"records"`
+		Intact   bool      `json:"intact"`
+		Complete bool      `json:"complete"`
+		Last     string    `json:"last,omitempty"`
+		Head     any       `json:"head"`
+		Problems []failure `json:"problems,omitempty"`
+	}{header{"ztlaunch.audit/v1", exit}, r.Records, r.Intact, r.Complete, r.Last, r.Head, problems},
+		fmt.Sprintf("%d records, intact %t, complete %t\n", r.Records, r.Intact, r.Complete)))
 }

@@ -2,7 +2,8 @@ package main
 
 import (
 	"context"
-	"fmt"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/fetch"
@@ -36,8 +37,8 @@ func copyVerb(ctx context.Context, w world, args []string) int {
 	if err != nil {
 		return w.fail("copy", err)
 	}
-	if _, err := fmt.Fprintln(w.out, d.Digest); err != nil {
-		return w.fail("copy", outputError(err))
-	}
-	return 0
+	return w.done("copy", struct {
+		header
+		Digest digest.Digest `json:"digest"`
+	}{header{"ztlaunch.copied/v1", 0}, d.Digest}, string(d.Digest)+"\n")
 }

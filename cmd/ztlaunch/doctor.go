@@ -3,15 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/ztlaunch/ztlaunch/launch/host"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
 // checkup is the JSON of `doctor`.
 type checkup struct {
-	Schema    string    `json:"schema"`
+	header
 	Kernel    string    `json:"kernel"`
 	Cgroups   string    `json:"cgroups"`
 	Nested    string    `json:"nested,omitempty"`
@@ -32,12 +32,11 @@ type ability struct {
 // launched and 3 when they cannot.
 func doctorVerb(_ context.Context, w world, args []string) int {
 	fs := newFlags("doctor", true)
-	asJSON := fs.Bool("json", false, "print JSON")
 	if err := w.parse(fs, "[--json]", args); err != nil {
 		return w.parsed("doctor", err)
 	}
 	h := host.Probe("")
-	c := checkup{Schema: "ztlaunch.doctor/v1", Kernel: h.Kernel, Cgroups: string(h.Cgroups), Nested: h.Nested, Verify: true}
+	c := checkup{header: header{"ztlaunch.doctor/v1", 0}, Kernel: h.Kernel, Cgroups: string(h.Cgroups), Nested: h.Nested, Verify: true}
 	for _, a := range h.Abilities {
 		c.Abilities = append(c.Abilities, ability{a.Name, a.OK, a.Why, a.Fix})
 	}
@@ -48,25 +47,15 @@ func doctorVerb(_ context.Context, w world, args []string) int {
 			p.close()
 		}
 	}
-	exit := 0
 	if c.Launch = err == nil; !c.Launch {
-		exit = status(err)
-		f := asFailure(err, exit)
+		c.Exit = status(err)
+		f := asFailure(err, c.Exit)
 		c.Refusal = &f
 	}
-	var werr error
-	if *asJSON {
-		werr = writeJSON(w.out, c)
-	} else {
-		werr = w.printCheckup(c, err)
-	}
-	if werr = outputError(werr); werr != nil {
-		return w.fail("doctor", werr)
-	}
-	return exit
+	return reason.Worst(c.Exit, w.done("doctor", c, c.text(err)))
 }
 
-func (w world) printCheckup(c checkup, refused error) error {
+func (c checkup) text(refused error) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "kernel %s, cgroups %s\n", c.Kernel, c.Cgroups)
 	for _, a := range c.Abilities {
@@ -86,6 +75,5 @@ func (w world) printCheckup(c checkup, refused error) error {
 		fmt.Fprintln(&b, "run:    refused")
 		refusal(&b, "run", refused)
 	}
-	_, err := io.WriteString(w.out, b.String())
-	return err
+	return b.String()
 }

@@ -15,22 +15,29 @@ import (
 )
 
 // newFlags starts a verb's flags. Those of run end at the first word that is no
-// flag, as docker's do.
+// flag, as docker's do; every other verb has --json.
 func newFlags(verb string, interspersed bool) *pflag.FlagSet {
 	fs := pflag.NewFlagSet(verb, pflag.ContinueOnError)
 	fs.SetInterspersed(interspersed)
 	fs.SortFlags = false
 	fs.SetOutput(nil)
 	fs.Usage = func() {}
+	if interspersed {
+		fs.Bool("json", false, "print JSON, also when it fails")
+	}
 	return fs
 }
 
 // errHelp says that the verb's help was asked for and printed.
 var errHelp = pflag.ErrHelp
 
-// parse reads a verb's flags. An unknown flag names the nearest known one.
-func (w world) parse(fs *pflag.FlagSet, usage string, args []string) error {
+// parse reads a verb's flags. An unknown flag names the nearest known one. From
+// here on refusals are JSON too, if that was asked for.
+func (w *world) parse(fs *pflag.FlagSet, usage string, args []string) error {
 	err := fs.Parse(args)
+	if known := fs.Lookup("json"); known != nil {
+		w.json = known.Value.String() == "true" || err != nil && slices.Contains(args, "--json")
+	}
 	var unknown *pflag.NotExistError
 	switch {
 	case err == nil:

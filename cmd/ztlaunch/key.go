@@ -34,7 +34,11 @@ func keyVerb(_ context.Context, w world, args []string) int {
 		return w.fail("key", err)
 	}
 	fmt.Fprintf(w.err, "wrote %s.key (keep it) and %s.pub (give it away)\n", *prefix, *prefix)
-	return 0
+	return w.done("key", struct {
+		header
+		Private string `json:"private"`
+		Public  string `json:"public"`
+	}{header{"ztlaunch.key/v1", 0}, *prefix + ".key", *prefix + ".pub"}, "")
 }
 
 // writePair writes both halves; neither replaces a file that is there.

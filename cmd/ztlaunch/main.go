@@ -11,16 +11,22 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
 	// A verification allocates little and is over soon: collecting less often is
 	// a tenth of a launch's time, for some 30 MB.
 	debug.SetGCPercent(400)
+	// A reader that went away is an error of the write, told with a status of its own,
+	// and no silent death. Programs that are started do not inherit this.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	os.Exit(dispatch(process(), os.Args[1:]))
 }
 
@@ -31,10 +37,11 @@ type world struct {
 	env      func(string) (string, bool)
 	now      func() time.Time
 	root     string // --root: where state and run folders lie; "" = the host's
+	json     bool   // --json: refusals go to standard output too
 }
 
 func process() world {
-	return world{os.Stdin, os.Stdout, os.Stderr, os.LookupEnv, time.Now, ""}
+	return world{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.LookupEnv, now: time.Now}
 }
 
 // verb is one word of the command line.
@@ -53,7 +60,7 @@ func verbs() []verb {
 		{"sign", "--key FILE REF", "sign an image", signVerb},
 		{"attest", "--key FILE --type T --predicate FILE REF", "sign a statement about an image", attestVerb},
 		{"key", "generate", "make a key pair in cosign's format", keyVerb},
-		{"policy", "init REF | check FILE", "write or check a policy", policyVerb},
+		{"policy", "init REF | check FILE...", "write or check a policy", policyVerb},
 		{"adopt", "SRC --as NAME", "vouch for one exact digest with your own key", adoptVerb},
 		{"copy", "SRC DST", "copy an image with its evidence", copyVerb},
 		{"store", "ls | prune", "look after the store and the kept seals", storeVerb},

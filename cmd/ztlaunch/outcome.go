@@ -120,6 +120,13 @@ func openResult(to string) (*result, error) {
 		}
 		return &result{file: f}, nil
 	}
+	if st, err := os.Stat(to); err == nil && !st.Mode().IsRegular() { // a pipe or a device is written to, never replaced
+		f, err := os.OpenFile(to, os.O_WRONLY, 0)
+		if err != nil {
+			return nil, &reason.Error{Code: reason.FileUnwritable, What: "open --result " + to, Expected: "a file that can be written", Err: err}
+		}
+		return &result{file: f}, nil
+	}
 	f, err := os.OpenFile(to+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return nil, &reason.Error{Code: reason.FileUnwritable, What: "open --result " + to, Expected: "a file in a writable folder", Err: err}

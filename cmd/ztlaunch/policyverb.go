@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/ztlaunch/ztlaunch/verify"
 	"github.com/ztlaunch/ztlaunch/verify/policy"
 	"github.com/ztlaunch/ztlaunch/verify/trust"
@@ -19,6 +21,10 @@ func policyVerb(ctx context.Context, w world, args []string) int {
 		case "check":
 			return policyCheck(w, args[1:])
 		}
+	}
+	fs := newFlags("policy", true)
+	if err := w.parse(fs, "init REF | check FILE...   (each has --help)", args); err != nil {
+		return w.parsed("policy", err)
 	}
 	return w.fail("policy", wrong("read the command", "ztlaunch policy init REF, or ztlaunch policy check FILE", ""))
 }
@@ -66,13 +72,16 @@ func policyInit(ctx context.Context, w world, args []string) int {
 	if err != nil {
 		return w.fail("policy", err)
 	}
+	var signers []string
 	for _, s := range policy.Signers(input) {
 		fmt.Fprintf(w.err, "signed by %s\n", clean(s.String()))
+		signers = append(signers, s.String())
 	}
-	if _, err := w.out.Write(text); err != nil {
-		return w.fail("policy", outputError(err))
-	}
-	return 0
+	return w.done("policy", struct {
+		header
+		Signers []string `json:"signers"`
+		Policy  string   `json:"policy"`
+	}{header{"ztlaunch.policy-draft/v1", 0}, signers, string(text)}, string(text))
 }
 
 // policyCheck reads policy files as every other verb would.
@@ -84,6 +93,13 @@ func policyCheck(w world, args []string) int {
 	if fs.NArg() == 0 {
 		return w.fail("policy", wrong("read the command", "a policy file", ""))
 	}
+	type checked struct {
+		File       string        `json:"file"`
+		Digest     digest.Digest `json:"digest"`
+		Identities []string      `json:"identities"`
+	}
+	var good []checked
+	var lines strings.Builder
 	for _, file := range fs.Args() {
 		p, err := readPolicy(file)
 		if err != nil {
@@ -93,9 +109,11 @@ func policyCheck(w world, args []string) int {
 		for _, id := range p.Identities() {
 			names = append(names, id.Name())
 		}
-		if _, err := fmt.Fprintf(w.out, "%s: good, %s, identities %s\n", file, p.Digest(), strings.Join(names, ", ")); err != nil {
-			return w.fail("policy", outputError(err))
-		}
+		good = append(good, checked{file, p.Digest(), names})
+		fmt.Fprintf(&lines, "%s: good, %s, identities %s\n", file, p.Digest(), strings.Join(names, ", "))
 	}
-	return 0
+	return w.done("policy", struct {
+		header
+		Files []checked `json:"files"`
+	}{header{"ztlaunch.policy-check/v1", 0}, good}, lines.String())
 }

@@ -89,6 +89,10 @@ func (r *runner) close() {
 // unless its record was written first.
 func (r *runner) run(ctx context.Context, args []string) (status int, err error) {
 	defer r.close()
+	if r.log, err = audit.Open(r.w.dirs().audit(), r.w.dirs().trust(), r.w.now()); err != nil {
+		return 125, err
+	}
+	r.later(func() { _ = r.log.Close() }) // every record was synced when it was written
 	if err := r.flags.refuse(); err != nil {
 		return 125, r.deny(err, nil)
 	}
@@ -96,10 +100,6 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 	if err != nil {
 		return 125, err
 	}
-	if r.log, err = audit.Open(r.w.dirs().audit(), r.w.dirs().trust(), r.w.now()); err != nil {
-		return 125, err
-	}
-	r.later(func() { _ = r.log.Close() }) // every record was synced when it was written
 	d := r.w.dirs()
 	r.host = host.Quick()
 	if err := r.host.Launch(); err != nil {

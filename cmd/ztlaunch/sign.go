@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
@@ -116,7 +117,13 @@ func (w world) attach(ctx context.Context, verb string, from *fetchFlags, ref ar
 		return w.fail(verb, err)
 	}
 	fmt.Fprintf(w.err, "attached %s to %s@%s\n", predicateType, ref.Name(), found.Root.Digest)
-	return 0
+	return w.done(verb, struct {
+		header
+		Name      string        `json:"name"`
+		Subject   digest.Digest `json:"subject"`
+		Predicate string        `json:"predicate"`
+		Envelope  digest.Digest `json:"envelope"`
+	}{header{"ztlaunch.attached/v1", 0}, ref.Name(), found.Root.Digest, predicateType, digest.FromBytes(bundle)}, "")
 }
 
 // signModel writes DIR/model.sig.
@@ -130,7 +137,10 @@ func (w world) signModel(ctx context.Context, k sign.Key, ref artifact.Reference
 		return w.fail("sign", err)
 	}
 	fmt.Fprintf(w.err, "wrote %s\n", target)
-	return 0
+	return w.done("sign", struct {
+		header
+		Signature string `json:"signature"`
+	}{header{"ztlaunch.signed/v1", 0}, target}, "")
 }
 
 func modelBundle(ctx context.Context, k sign.Key, o model.Options) ([]byte, error) {

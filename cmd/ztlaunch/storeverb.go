@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -38,19 +39,27 @@ func (w world) listStore() int {
 	if err != nil {
 		return w.fail("store", err)
 	}
+	type stored struct {
+		Digest digest.Digest `json:"digest"`
+		Size   int64         `json:"size"`
+	}
+	all := []stored{}
 	var total int64
+	var text strings.Builder
 	for _, b := range blobs {
 		size, err := s.Stat(b)
 		if err != nil {
 			return w.fail("store", err)
 		}
 		total += size
-		if _, err := fmt.Fprintf(w.out, "%s %12d\n", b, size); err != nil {
-			return w.fail("store", outputError(err))
-		}
+		all = append(all, stored{b, size})
+		fmt.Fprintf(&text, "%s %12d\n", b, size)
 	}
 	fmt.Fprintf(w.err, "%d blobs, %d bytes in %s\n", len(blobs), total, d.store())
-	return 0
+	return w.done("store", struct {
+		header
+		Blobs []stored `json:"blobs"`
+	}{header{"ztlaunch.store/v1", 0}, all}, text.String())
 }
 
 // pruneStore takes away what can be had again: kept seals, the kept runtime, what
@@ -89,5 +98,8 @@ func (w world) pruneStore(all bool) int {
 		}
 	}
 	fmt.Fprintf(w.err, "removed %d blobs and the kept seals\n", len(blobs))
-	return 0
+	return w.done("store", struct {
+		header
+		Removed int `json:"removed"`
+	}{header{"ztlaunch.pruned/v1", 0}, len(blobs)}, "")
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -25,7 +26,7 @@ type attached struct {
 
 // listing is the JSON of `tree`.
 type listing struct {
-	Schema   string        `json:"schema"`
+	header
 	Name     string        `json:"name"`
 	Root     digest.Digest `json:"root"`
 	Manifest digest.Digest `json:"manifest"`
@@ -38,7 +39,6 @@ type listing struct {
 func treeVerb(ctx context.Context, w world, args []string) int {
 	fs := newFlags("tree", true)
 	var from fetchFlags
-	asJSON := fs.Bool("json", false, "print JSON")
 	from.declare(fs)
 	if err := w.parse(fs, "[flags] REF", args); err != nil {
 		return w.parsed("tree", err)
@@ -53,21 +53,11 @@ func treeVerb(ctx context.Context, w world, args []string) int {
 			exit = reason.Worst(exit, p.Exit)
 		}
 	}
-	switch {
-	case *asJSON && err != nil:
-		err = writeJSON(w.out, asFailure(err, exit))
-	case *asJSON:
-		err = writeJSON(w.out, l)
-	case err != nil:
-		refusal(w.err, "tree", err)
-		return exit
-	default:
-		err = w.printTree(l)
-	}
-	if err := outputError(err); err != nil {
+	if err != nil {
 		return w.fail("tree", err)
 	}
-	return exit
+	l.Exit = exit
+	return reason.Worst(exit, w.done("tree", l, l.text()))
 }
 
 func (w world) list(ctx context.Context, word string, from *fetchFlags) (listing, error) {
@@ -86,7 +76,7 @@ func (w world) list(ctx context.Context, word string, from *fetchFlags) (listing
 	if err != nil {
 		return listing{}, err
 	}
-	l := listing{Schema: "ztlaunch.tree/v1", Name: ref.Name(), Root: found.Root.Digest, Manifest: found.Manifest.Digest,
+	l := listing{header: header{"ztlaunch.tree/v1", 0}, Name: ref.Name(), Root: found.Root.Digest, Manifest: found.Manifest.Digest,
 		Attached: []attached{}}
 	for _, a := range found.Attachments {
 		l.Attached = append(l.Attached, describe(a))
@@ -119,8 +109,9 @@ func describe(a fetch.Attachment) attached {
 	return line
 }
 
-func (w world) printTree(l listing) error {
-	_, err := fmt.Fprintf(w.out, "%s@%s\nnothing below is proved\n", l.Name, l.Root)
+func (l listing) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s@%s\nnothing below is proved\n", l.Name, l.Root)
 	for _, a := range l.Attached {
 		what := a.Predicate
 		if a.Malformed != "" {
@@ -129,13 +120,13 @@ func (w world) printTree(l listing) error {
 		if what == "" {
 			what = a.MediaType
 		}
-		_, err = fmt.Fprintf(w.out, "  %-14s %s\n    %-12s %s\n    %-12s %s\n", a.Where, clean(what), "on", a.Subject, "says", clean(a.Claims))
+		fmt.Fprintf(&b, "  %-14s %s\n    %-12s %s\n    %-12s %s\n", a.Where, clean(what), "on", a.Subject, "says", clean(a.Claims))
 	}
 	for _, p := range l.Problems {
-		_, err = fmt.Fprintf(w.out, "  incomplete     %s: %s\n", p.Code, p.What)
+		fmt.Fprintf(&b, "  incomplete     %s: %s\n", p.Code, p.What)
 	}
 	if len(l.Attached) == 0 && len(l.Problems) == 0 {
-		_, err = fmt.Fprintln(w.out, "  nothing is attached")
+		fmt.Fprintln(&b, "  nothing is attached")
 	}
-	return err
+	return b.String()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,7 +17,7 @@ func help(out io.Writer) {
 	fmt.Fprint(out, "ztlaunch decides whether an agent's parts may run, and runs exactly the bytes it decided on.\n\n"+
 		"usage: ztlaunch [--root DIR] VERB [flags] ...\n\n")
 	for _, v := range verbs() {
-		fmt.Fprintf(out, "  %-44s %s\n", v.name+" "+v.usage, v.about)
+		fmt.Fprintf(out, "  %-47s %s\n", v.name+" "+v.usage, v.about)
 	}
 	fmt.Fprint(out, "\nztlaunch VERB --help lists the flags of a verb. Exit status: 0 done or admitted, 1 denied, 2 usage,\n"+
 		"3 cannot tell, 4 stale, 5 internal; run: 125 refused, 126 cannot execute, 127 not found, else the task's own.\n")
@@ -32,7 +33,7 @@ func refusal(out io.Writer, verb string, err error) {
 		return
 	}
 	fmt.Fprintf(out, "ztlaunch %s: %s: %s\n", verb, e.Code, clean(e.What))
-	for _, line := range [...][2]string{{"expected", e.Expected}, {"found", found(e)}, {"next", e.Next}} {
+	for _, line := range [...][2]string{{"expected", e.Expected}, {"found", found(e)}, {"next", cmp.Or(e.Next, e.Code.Next())}} {
 		if line[1] != "" {
 			fmt.Fprintf(out, "  %-9s %s\n", line[0]+":", clean(line[1]))
 		}
@@ -75,10 +76,36 @@ func runStatus(err error) int {
 	return 125
 }
 
-// fail prints a refusal and returns the exit status of a file verb.
+// fail prints a refusal, with --json as JSON too, and returns the exit status of a
+// file verb.
 func (w world) fail(verb string, err error) int {
+	exit := status(err)
+	if w.json {
+		_ = writeJSON(w.out, asFailure(err, exit)) // a closed output changes nothing: the refusal stands
+	}
 	refusal(w.err, verb, err)
-	return status(err)
+	return exit
+}
+
+// done is what a verb did, as JSON or as text for people, and exit status 0.
+func (w world) done(verb string, v any, text string) int {
+	var err error
+	if w.json {
+		err = writeJSON(w.out, v)
+	} else {
+		_, err = io.WriteString(w.out, text)
+	}
+	if err := outputError(err); err != nil {
+		w.json = false // nobody reads it
+		return w.fail(verb, err)
+	}
+	return 0
+}
+
+// header begins the JSON of everything that went well.
+type header struct {
+	Schema string `json:"schema"`
+	Exit   int    `json:"exit"`
 }
 
 // wrong is a usage error.
@@ -101,7 +128,7 @@ type failure struct {
 func asFailure(err error, exit int) failure {
 	f := failure{Schema: "ztlaunch.failure/v1", Exit: exit, Code: reason.InternalFault, What: clean(err.Error())}
 	if e, ok := reason.Of(err); ok {
-		f.Code, f.What, f.Expected, f.Found, f.Next = e.Code, clean(e.What), clean(e.Expected), clean(found(e)), clean(e.Next)
+		f.Code, f.What, f.Expected, f.Found, f.Next = e.Code, clean(e.What), clean(e.Expected), clean(found(e)), clean(cmp.Or(e.Next, e.Code.Next()))
 	}
 	return f
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify"
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/policy"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/report"
 )
 
@@ -16,7 +17,6 @@ func verifyVerb(ctx context.Context, w world, args []string) int {
 	fs := newFlags("verify", true)
 	var t trustFlags
 	var from fetchFlags
-	asJSON := fs.Bool("json", false, "print the verdict as JSON, also when it denies")
 	audited := fs.Bool("audit", false, "record each decision in the audit log")
 	as := fs.String("as", "", "the name that the policy knows a folder or archive by")
 	kind := fs.String("kind", "image", "image or server: by which rules an image is judged")
@@ -46,7 +46,7 @@ func verifyVerb(ctx context.Context, w world, args []string) int {
 	}
 	exit := report.Exit(all...)
 	var err error
-	if *asJSON {
+	if w.json {
 		var raw []byte
 		if raw, err = report.JSON(all...); err == nil {
 			_, err = w.out.Write(raw)
@@ -56,7 +56,7 @@ func verifyVerb(ctx context.Context, w world, args []string) int {
 	}
 	if err := outputError(err); err != nil {
 		refusal(w.err, "verify", err)
-		return max(exit, status(err))
+		return reason.Worst(exit, status(err))
 	}
 	return exit
 }

@@ -14,26 +14,18 @@ var version = "development"
 // accept.
 func versionVerb(_ context.Context, w world, args []string) int {
 	fs := newFlags("version", true)
-	asJSON := fs.Bool("json", false, "print JSON")
 	if err := w.parse(fs, "[--json]", args); err != nil {
 		return w.parsed("version", err)
-	}
-	if *asJSON {
-		if err := outputError(writeJSON(w.out, struct {
-			Version string `json:"version"`
-			Runtime string `json:"runtime"`
-			Pin     string `json:"runtimeSHA256,omitempty"`
-		}{version, "runc " + runc.Version, runc.Pin()})); err != nil {
-			return w.fail("version", err)
-		}
-		return 0
 	}
 	pin := runc.Pin()
 	if pin == "" {
 		pin = "none: this build verifies and does not run"
 	}
-	if _, err := fmt.Fprintf(w.out, "ztlaunch %s\nruntime  runc %s, sha256 %s\n", version, runc.Version, pin); err != nil {
-		return w.fail("version", outputError(err))
-	}
-	return 0
+	return w.done("version", struct {
+		header
+		Version string `json:"version"`
+		Runtime string `json:"runtime"`
+		Pin     string `json:"runtimeSHA256,omitempty"`
+	}{header{"ztlaunch.version/v1", 0}, version, "runc " + runc.Version, runc.Pin()},
+		fmt.Sprintf("ztlaunch %s\nruntime  runc %s, sha256 %s\n", version, runc.Version, pin))
 }
