@@ -1,0 +1,39 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestPanic has a fault of ztlaunch's own end as one: 5, and 125 for run.
+func TestPanic(t *testing.T) {
+	for line, want := range map[string]int{"run localhost/a": 125, "verify --audit localhost/a": 5, "adopt oci-layout:./a --as b": 5} {
+		var out, errs bytes.Buffer
+		w := world{out: &out, err: &errs, env: func(string) (string, bool) { return "", false },
+			now: func() time.Time { panic("the clock broke") }, root: t.TempDir()}
+		status := dispatch(w, strings.Fields(line))
+		if status != want || !strings.Contains(errs.String(), "internal: the clock broke") {
+			t.Errorf("%s: status %d, want %d: %s", line, status, want, errs.String())
+		}
+	}
+}
+
+// TestEveryVerbHasJSON asks each verb for something impossible: what stands on
+// standard output is one failure that agrees with the status.
+func TestEveryVerbHasJSON(t *testing.T) {
+	for _, v := range verbs() {
+		if v.name == "run" { // standard output is the task's: --result
+			continue
+		}
+		var out, errs bytes.Buffer
+		w := world{out: &out, err: &errs, env: func(string) (string, bool) { return "", false }, now: time.Now, root: t.TempDir()}
+		status := dispatch(w, []string{v.name, "--json", "--no-such-flag"})
+		var f failure
+		if err := json.Unmarshal(out.Bytes(), &f); err != nil || status != 2 || f.Exit != status || f.Code != "flag-unknown" || f.Next == "" {
+			t.Errorf("%s: status %d, %v: %s", v.name, status, err, out.String())
+		}
+	}
+}
