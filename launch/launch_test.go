@@ -21,6 +21,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/launch/host"
 	"github.com/ztlaunch/ztlaunch/launch/keeper"
 	"github.com/ztlaunch/ztlaunch/launch/plan"
+	"github.com/ztlaunch/ztlaunch/launch/program"
 	"github.com/ztlaunch/ztlaunch/launch/rootfs"
 	"github.com/ztlaunch/ztlaunch/launch/runc"
 	"github.com/ztlaunch/ztlaunch/launch/runc/runctest"
@@ -63,16 +64,19 @@ func newStage(t *testing.T, form rootfs.Form, task plan.Task, args ...string) st
 	check(t, err)
 	t.Cleanup(func() {
 		runtime.Close()
-		check(t, runc.Drop(filepath.Join(dir, "runtime")))
+		check(t, program.Drop(filepath.Join(dir, "runtime")))
 	})
 	task.ID, task.Command = digest.FromString(t.Name()+dir).Encoded(), append([]string{"/probe"}, args...)
 	p, err := plan.Build(admission(t, root), root, task, plan.Accounts{}, profiles.Default().Spec(),
 		plan.Host{PidsController: host.Quick().Controller("pids")})
 	check(t, err)
-	ids, err := rootfs.TakeIDs(filepath.Join(dir, "ids"), rootfs.DefaultIDs(), nil)
+	ground, err := launch.Lay(filepath.Join(dir, "ids"), nil)
 	check(t, err)
-	t.Cleanup(func() { check(t, ids.Release()) })
-	k, err := keeper.Start(filepath.Join(dir, "run"))
+	t.Cleanup(ground.Close)
+	self, err := program.Open("/proc/self/exe")
+	check(t, err)
+	t.Cleanup(self.Close)
+	k, err := keeper.Start(filepath.Join(dir, "run"), self)
 	check(t, err)
 	t.Cleanup(func() {
 		_ = k.Close() // a test may have killed it
@@ -83,7 +87,7 @@ func newStage(t *testing.T, form rootfs.Form, task plan.Task, args ...string) st
 	out, theirs, err := os.Pipe()
 	check(t, err)
 	t.Cleanup(func() { out.Close(); theirs.Close() })
-	return stage{p, launch.Parts{Root: sealed, Tree: root, Runtime: runtime, Keeper: k, IDs: ids,
+	return stage{p, launch.Parts{Root: sealed, Tree: root, Runtime: runtime, Keeper: k, Ground: ground,
 		Stdio: launch.Stdio{Out: theirs, Err: os.Stderr}, Watch: launch.Watch{Interval: 10 * time.Millisecond}}, out}
 }
 

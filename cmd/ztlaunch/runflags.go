@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ztlaunch/ztlaunch/launch/plan"
+	"github.com/ztlaunch/ztlaunch/verify/policy"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -127,6 +128,13 @@ func (f *runFlags) refuse() error {
 			}
 		}
 	}
+	for i, c := range f.caps {
+		f.caps[i] = strings.TrimPrefix(strings.ToUpper(c), "CAP_")
+		if !slices.Contains(policy.Capabilities, f.caps[i]) {
+			return &reason.Error{Code: reason.FlagRefused, What: "--cap-add " + c, Expected: "one of " + strings.Join(policy.Capabilities, ", "),
+				Found: "one that reaches beyond the task", Next: "run the program as a user that needs none"}
+		}
+	}
 	if f.network != "none" {
 		return &reason.Error{Code: reason.FlagRefused, What: "--network " + f.network, Expected: "--network none",
 			Found: "a network that the task did not name the destinations of",
@@ -160,9 +168,7 @@ func (f *runFlags) ask(w world, id string, command []string) (plan.Task, error) 
 	if f.cpus < 0 || f.pids < -1 {
 		return plan.Task{}, wrong("read the limits", "--cpus above 0 and --pids-limit above 0", "")
 	}
-	for _, c := range f.caps {
-		t.Caps = append(t.Caps, strings.TrimPrefix(strings.ToUpper(c), "CAP_"))
-	}
+	t.Caps = f.caps
 	t.Limits.CPUs, t.Limits.Pids = f.cpus, max(0, f.pids)
 	for _, v := range f.volumes {
 		m, err := volume(v)
