@@ -6,22 +6,17 @@ import (
 	"github.com/ztlaunch/ztlaunch/launch/rootfs"
 )
 
-// Ground is what every task stands on, whatever it is: a block of host ids and
-// the user namespace that maps it. Nothing of the task is in it, so it may be
-// laid while verification is still under way.
+// Ground is what every task stands on, whatever it is: its ids and the user
+// namespace that maps them. Nothing of the task is in it, so it may be laid
+// while verification is still under way.
 type Ground struct {
 	ids    *rootfs.IDs
 	userns *os.File
 }
 
-// Lay takes a block of ids that touches none of covered, its lock being a file
-// in the folder dir, and makes the user namespace.
-func Lay(dir string, covered []rootfs.Range) (Ground, error) {
-	ids, err := rootfs.TakeIDs(dir, rootfs.DefaultIDs(), covered)
-	if err != nil {
-		return Ground{}, err
-	}
-	userns, err := rootfs.NewUserns(rootfs.TaskMap(ids.Base), rootfs.TaskMap(ids.Base))
+// Lay makes the user namespace of ids and takes these over, also when it fails.
+func Lay(ids *rootfs.IDs) (Ground, error) {
+	userns, err := rootfs.NewUserns(ids.Maps())
 	if err != nil {
 		_ = ids.Release() // the lock goes with the process at the latest
 		return Ground{}, refused("make the task's user namespace", err)

@@ -99,8 +99,10 @@ func (r *run) create(ctx context.Context) error {
 	if err := r.parts.Keeper.Will(keeper.Cgroup(r.plan.Cgroup())); err != nil {
 		return err
 	}
-	if err := r.parts.Keeper.Hold(r.parts.Ground.ids.File()); err != nil {
-		return err
+	if lock := r.parts.Ground.ids.File(); lock != nil {
+		if err := r.parts.Keeper.Hold(lock); err != nil {
+			return err
+		}
 	}
 	at, err := prepare(r.plan, r.parts, r.thread, r.dir)
 	if err != nil {
@@ -118,7 +120,8 @@ func (r *run) create(ctx context.Context) error {
 		return refused("write the runtime's configuration", err)
 	}
 	uid, gid := r.plan.Owner()
-	r.streams, err = openStreams(r.plan, r.parts.Stdio, r.dir, int(r.parts.Ground.ids.Base+uid), int(r.parts.Ground.ids.Base+gid))
+	ids := r.parts.Ground.ids
+	r.streams, err = openStreams(r.plan, r.parts.Stdio, r.dir, int(ids.UID(uid)), int(ids.GID(gid)))
 	if err != nil {
 		return refused("make the task's standard streams", err)
 	}

@@ -70,7 +70,9 @@ func newStage(t *testing.T, form rootfs.Form, task plan.Task, args ...string) st
 	p, err := plan.Build(admission(t, root), root, task, plan.Accounts{}, profiles.Default().Spec(),
 		plan.Host{PidsController: host.Quick().Controller("pids")})
 	check(t, err)
-	ground, err := launch.Lay(filepath.Join(dir, "ids"), nil)
+	ids, err := rootfs.TakeIDs(filepath.Join(dir, "ids"), rootfs.DefaultIDs(), nil)
+	check(t, err)
+	ground, err := launch.Lay(ids)
 	check(t, err)
 	t.Cleanup(ground.Close)
 	self, err := program.Open("/proc/self/exe")

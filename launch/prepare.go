@@ -20,7 +20,7 @@ import (
 // the host or left behind when the thread ends.
 func prepare(p plan.Plan, parts Parts, t *thread, dir string) (plan.Paths, error) {
 	userns := parts.Ground.userns
-	b := builder{base: parts.Ground.ids.Base, at: plan.Paths{Userns: fdPath(userns)}}
+	b := builder{ids: parts.Ground.ids, at: plan.Paths{Userns: fdPath(userns)}}
 	err := b.clone(p, parts, userns)
 	if err == nil {
 		err = t.do(func() error { return b.place(p, parts, dir) })
@@ -34,7 +34,7 @@ func prepare(p plan.Plan, parts Parts, t *thread, dir string) (plan.Paths, error
 // builder carries the steps of one preparation.
 type builder struct {
 	dir    string // where mounts are placed
-	base   uint32 // the first host id of the task's block
+	ids    *rootfs.IDs
 	root   *os.File
 	back   *os.File // the root once more, where nothing of the task is mounted over it
 	models []*os.File
@@ -80,14 +80,19 @@ func (b *builder) clone(p plan.Plan, parts Parts, userns *os.File) (err error) {
 }
 
 // bind clones a host folder from the descriptor that was judged, with the
-// source's owner mapped to the task's user and nobody else mapped.
+// source's owner mapped to the task's user and nobody else mapped; where the task's
+// user is the launcher's own, nothing is mapped.
 func (b *builder) bind(bind plan.Bind) (*os.File, error) {
-	owner, err := rootfs.NewUserns(
-		rootfs.OwnerMap(bind.Source.UID, b.base, bind.UID), rootfs.OwnerMap(bind.Source.GID, b.base, bind.GID))
-	if err != nil {
-		return nil, refused("map the owner of "+bind.Source.Asked, err)
+	var owner *os.File
+	if !b.ids.Caller() {
+		var err error
+		owner, err = rootfs.NewUserns(
+			rootfs.OwnerMap(bind.Source.UID, b.ids.Base, bind.UID), rootfs.OwnerMap(bind.Source.GID, b.ids.Base, bind.GID))
+		if err != nil {
+			return nil, refused("map the owner of "+bind.Source.Asked, err)
+		}
+		defer owner.Close()
 	}
-	defer owner.Close()
 	fd, err := unix.FcntlInt(uintptr(bind.Source.Handle), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, refused("open "+bind.Source.Asked, err)
@@ -114,7 +119,7 @@ func (b *builder) place(p plan.Plan, parts Parts, dir string) (err error) {
 	for _, miss := range p.Missing() {
 		points = append(points, rootfs.Point{Path: strings.TrimPrefix(miss.Path, "/"), Dir: miss.Dir})
 	}
-	if _, err := rootfs.Points(parts.Tree, b.at.Root, points, b.base); err != nil {
+	if _, err := rootfs.Points(parts.Tree, b.at.Root, points, b.ids); err != nil {
 		return err
 	}
 	for i, m := range b.models {
@@ -174,7 +179,7 @@ func (b *builder) files(p plan.Plan, parts Parts) error {
 	if err := os.Mkdir(at, 0o711); err != nil {
 		return refused("make the task's files", err)
 	}
-	if err := mountMemory(at, 1<<20, 0o755, b.base, b.base); err != nil {
+	if err := mountMemory(at, 1<<20, 0o755, b.ids.UID(0), b.ids.GID(0)); err != nil {
 		return refused("make the task's files", err)
 	}
 	for name, content := range map[string][]byte{
@@ -187,7 +192,7 @@ func (b *builder) files(p plan.Plan, parts Parts) error {
 		if err := os.WriteFile(file, content, 0o644); err != nil {
 			return refused("write the task's "+name, err)
 		}
-		if err := os.Chown(file, int(b.base), int(b.base)); err != nil {
+		if err := os.Chown(file, int(b.ids.UID(0)), int(b.ids.GID(0))); err != nil {
 			return refused("write the task's "+name, err)
 		}
 	}

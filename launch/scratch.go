@@ -27,7 +27,7 @@ func (b *builder) scratches(p plan.Plan) error {
 		if err := os.Mkdir(at, 0o711); err != nil {
 			return refused("make scratch memory at "+s.Target, err)
 		}
-		if err := mountMemory(at, s.Size, s.Mode, b.base+s.UID, b.base+s.GID); err != nil {
+		if err := mountMemory(at, s.Size, s.Mode, b.ids.UID(s.UID), b.ids.GID(s.GID)); err != nil {
 			return refused("make scratch memory at "+s.Target, err)
 		}
 		for _, rel := range s.Copy {

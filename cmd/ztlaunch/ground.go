@@ -18,8 +18,12 @@ func (r *runner) lay(d dirs) func() (launch.Ground, error) {
 	go func() {
 		defer close(done)
 		var covered []rootfs.Range
-		if covered, err = subordinates(); err == nil {
-			g, err = launch.Lay(d.ids(), covered)
+		if covered, err = subordinates(); err != nil {
+			return
+		}
+		var ids *rootfs.IDs
+		if ids, err = rootfs.TakeIDs(d.ids(), rootfs.DefaultIDs(), covered); err == nil {
+			g, err = launch.Lay(ids)
 		}
 	}()
 	r.later(func() {

@@ -9,14 +9,32 @@ import (
 	"path"
 	"strconv"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/tree"
 )
 
+// Extract is Seal in the form Extracted for one task: the files belong to ids, so that
+// nothing has to map their owners.
+func Extract(ctx context.Context, t tree.Tree, want digest.Digest, src Source, lim Limits, ids *IDs) (*Sealed, error) {
+	if t.Zero() || t.Digest() != want {
+		return nil, notAdmitted(t, want)
+	}
+	s, err := sealFiles(ctx, t, src, lim, ids)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Rehash(ctx, t); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
 // sealFiles writes the Tree's files into a detached tmpfs and makes that read-only.
-func sealFiles(ctx context.Context, t tree.Tree, src Source, lim Limits) (*Sealed, error) {
+func sealFiles(ctx context.Context, t tree.Tree, src Source, lim Limits, ids *IDs) (*Sealed, error) {
 	if t.Size() > lim.size() {
 		return nil, (&capped{most: lim.size()}).refusal(t.Size())
 	}
@@ -25,7 +43,7 @@ func sealFiles(ctx context.Context, t tree.Tree, src Source, lim Limits) (*Seale
 	if err != nil {
 		return nil, unsupported("seal root", err)
 	}
-	if err := extract(ctx, t, src, ram); err != nil {
+	if err := extract(ctx, t, src, ram, ids); err != nil {
 		closeAll(ram)
 		if errors.Is(err, unix.ENOSPC) {
 			return nil, (&capped{most: lim.size()}).refusal(t.Size())
@@ -36,12 +54,17 @@ func sealFiles(ctx context.Context, t tree.Tree, src Source, lim Limits) (*Seale
 		closeAll(ram)
 		return nil, err
 	}
-	return newSealed(ram, Extracted, t.Digest(), t.Size())
+	s, err := newSealed(ram, Extracted, t.Digest(), t.Size())
+	if err != nil {
+		return nil, err
+	}
+	s.ids = ids
+	return s, nil
 }
 
 // extract makes every entry below root, which is empty. Parents come before what they
 // hold and are opened without following anything.
-func extract(ctx context.Context, t tree.Tree, src Source, root *os.File) error {
+func extract(ctx context.Context, t tree.Tree, src Source, root *os.File, ids *IDs) error {
 	buf := make([]byte, 256<<10)
 	var dirs []tree.Entry
 	dir, at := root, "."
@@ -70,7 +93,7 @@ func extract(ctx context.Context, t tree.Tree, src Source, root *os.File) error 
 			}
 			dir, at = d, up
 		}
-		if err := create(ctx, int(dir.Fd()), e, src, buf); err != nil {
+		if err := create(ctx, int(dir.Fd()), e, src, buf, ids); err != nil {
 			if _, refused := reason.Of(err); refused {
 				return err
 			}
@@ -80,7 +103,7 @@ func extract(ctx context.Context, t tree.Tree, src Source, root *os.File) error 
 	for i := len(dirs) - 1; i >= 0; i-- { // what is made in a directory changes its time
 		d, err := beneath(root, dirs[i].Path, unix.O_RDONLY|unix.O_DIRECTORY)
 		if err == nil {
-			err = dress(int(d.Fd()), dirs[i], 0)
+			err = dress(int(d.Fd()), dirs[i], ids)
 			closeAll(d)
 		}
 		if err != nil {
@@ -101,11 +124,11 @@ func beneath(root *os.File, path string, flags uint64) (*os.File, error) {
 }
 
 // create makes one entry in the directory up. A directory gets its metadata later.
-func create(ctx context.Context, up int, e tree.Entry, src Source, buf []byte) error {
+func create(ctx context.Context, up int, e tree.Entry, src Source, buf []byte, ids *IDs) error {
 	name := path.Base(e.Path)
 	owned := func(err error) error {
 		if err == nil {
-			err = unix.Fchownat(up, name, int(e.UID), int(e.GID), unix.AT_SYMLINK_NOFOLLOW)
+			err = unix.Fchownat(up, name, int(ids.UID(e.UID)), int(ids.GID(e.GID)), unix.AT_SYMLINK_NOFOLLOW)
 		}
 		if err == nil && e.Type == tree.FIFO {
 			err = unix.Fchmodat(up, name, e.Mode, 0) // just made, and nobody else is here
@@ -138,20 +161,19 @@ func create(ctx context.Context, up int, e tree.Entry, src Source, buf []byte) e
 	if err != nil {
 		return err
 	}
-	return dress(fd, e, 0)
+	return dress(fd, e, ids)
 }
 
 func times(e tree.Entry) []unix.Timespec { return []unix.Timespec{{Sec: e.MTime}, {Sec: e.MTime}} }
 
-// dress gives an open file or directory the metadata of e, its owner counted from
-// base.
-func dress(fd int, e tree.Entry, base uint32) error {
+// dress gives an open file or directory the metadata of e, its owner one of ids.
+func dress(fd int, e tree.Entry, ids *IDs) error {
 	for name, v := range e.Xattrs {
 		if err := unix.Fsetxattr(fd, name, []byte(v), 0); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	if err := unix.Fchown(fd, int(base+e.UID), int(base+e.GID)); err != nil {
+	if err := unix.Fchown(fd, int(ids.UID(e.UID)), int(ids.GID(e.GID))); err != nil {
 		return os.NewSyscallError("fchown", err)
 	}
 	if err := unix.Fchmod(fd, e.Mode); err != nil { // after the owner, which clears set-ID bits

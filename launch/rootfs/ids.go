@@ -54,12 +54,86 @@ func (r Range) overlaps(o Range) bool {
 	return uint64(r.Start) < uint64(o.Start)+uint64(o.Count) && uint64(o.Start) < uint64(r.Start)+uint64(r.Count)
 }
 
-// IDs is one block of ids that no other task has. It is held by a lock on an open
-// file, so that it is free again when the last process that has the file is gone.
+// IDs says what a task's ids are in the launcher's user namespace. Blocks that TakeIDs
+// gives no other task has; they are held by a lock on an open file, so that each is free
+// again when the last process that has the file is gone.
 type IDs struct {
-	Base uint32 // first uid and first gid
-	lock *os.File
-	path string
+	Base   uint32 // first uid and first gid
+	caller *caller
+	lock   *os.File
+	path   string
+}
+
+// caller is the task's user and group in a launch without privilege.
+type caller struct{ uid, gid uint32 }
+
+// CallerIDs is the block of a launcher in a user namespace of its caller's, where
+// nobody can map the owners of host files: the task's user uid:gid is the caller, 0 in
+// the launcher's namespace, and so what the task writes is the caller's. Its other ids
+// are the launcher's 1 to 65535, in order. All such tasks of one caller share them.
+func CallerIDs(uid, gid uint32) *IDs { return &IDs{caller: &caller{uid, gid}} }
+
+// Caller reports whether the task's user is the launcher's: then mounts map no owners.
+func (i *IDs) Caller() bool { return i.caller != nil }
+
+// UID is the task's uid, as the launcher sees it. A uid outside of the block is
+// nobody's, 65534. Of a nil IDs both are the same.
+func (i *IDs) UID(task uint32) uint32 {
+	switch {
+	case i == nil:
+		return task
+	case i.caller != nil:
+		return shifted(task, i.caller.uid)
+	}
+	return i.Base + inBlock(task)
+}
+
+// GID is UID for groups.
+func (i *IDs) GID(task uint32) uint32 {
+	switch {
+	case i == nil:
+		return task
+	case i.caller != nil:
+		return shifted(task, i.caller.gid)
+	}
+	return i.Base + inBlock(task)
+}
+
+func inBlock(id uint32) uint32 {
+	if id >= BlockSize {
+		return 65534
+	}
+	return id
+}
+
+// shifted is task where own is 0, and those below own make room.
+func shifted(task, own uint32) uint32 {
+	switch task = inBlock(task); {
+	case task == own:
+		return 0
+	case task < own:
+		return task + 1
+	}
+	return task
+}
+
+// Maps are the uid and gid maps of the task's user namespace.
+func (i *IDs) Maps() (uids, gids []Map) {
+	if i.caller == nil {
+		return TaskMap(i.Base), TaskMap(i.Base)
+	}
+	return callerMap(i.caller.uid), callerMap(i.caller.gid)
+}
+
+func callerMap(own uint32) []Map {
+	all := []Map{{own, 0, 1}}
+	if own > 0 {
+		all = append(all, Map{0, 1, own})
+	}
+	if own < BlockSize-1 {
+		all = append(all, Map{own + 1, own + 1, BlockSize - 1 - own})
+	}
+	return all
 }
 
 // TakeIDs takes the first free block of from that touches none of covered. dir,
@@ -97,13 +171,18 @@ func touches(r Range, covered []Range) bool {
 	return false
 }
 
-// File is the lock. A process that outlives the caller, as the keeper does, inherits
-// it to hold the block.
+// File is the lock, nil where nothing is locked. A process that outlives the caller, as
+// the keeper does, inherits it to hold the block.
 func (i *IDs) File() *os.File { return i.lock }
 
 // Release lets go of the block. It is free once every process that has the lock's
 // file is gone; the last one to call Release removes the file's name.
-func (i *IDs) Release() error { return unlockFile(i.lock, i.path) }
+func (i *IDs) Release() error {
+	if i.lock == nil {
+		return nil
+	}
+	return unlockFile(i.lock, i.path)
+}
 
 // lockFile opens and locks the file at path, made when missing. wait false makes it
 // fail with EWOULDBLOCK when another has the lock.

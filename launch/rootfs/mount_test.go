@@ -418,10 +418,10 @@ func TestPoints(t *testing.T) {
 		if err := errors.Join(os.Mkdir(root, 0o700), Place(m, root)); err != nil {
 			return err
 		}
-		if stacked, err := Points(tr, root, []Point{{"tmp", true}, {"etc/hosts", false}}, base); stacked || err != nil {
+		if stacked, err := Points(tr, root, []Point{{"tmp", true}, {"etc/hosts", false}}, &IDs{Base: base}); stacked || err != nil {
 			return fmt.Errorf("nothing is missing: %v, %w", stacked, err)
 		}
-		if stacked, err := Points(tr, root, points, base); !stacked || err != nil {
+		if stacked, err := Points(tr, root, points, &IDs{Base: base}); !stacked || err != nil {
 			return fmt.Errorf("stacked %v, %w", stacked, err)
 		}
 		for _, p := range points {
@@ -474,7 +474,7 @@ func TestPointsRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range []Point{{"link", true}, {"link/x", true}, {"link/x/y", false}, {"fifo", false}, {"fifo/x", true}, {"dir", false}} {
-		_, err := Points(tr, "/nowhere", []Point{p}, 0)
+		_, err := Points(tr, "/nowhere", []Point{p}, nil)
 		wantCode(t, err, reason.MountpointType)
 	}
 }

@@ -24,10 +24,10 @@ type Point struct {
 // the root that is mounted at root: its upper part holds the missing points and the
 // directories that lead there, with the Tree's metadata, and nothing else; there is
 // no writable layer. When nothing is missing nothing is mounted, and stacked is false.
-// base is the first id of the task's block, 0 when root is not mapped. A point that
+// ids are the task's, nil when root is not mapped. A point that
 // the Tree has with another type, or behind anything but directories, is
 // mountpoint-type. Call it in the task's mount namespace (PrivateMountNS).
-func Points(t tree.Tree, root string, points []Point, base uint32) (stacked bool, err error) {
+func Points(t tree.Tree, root string, points []Point, ids *IDs) (stacked bool, err error) {
 	add, err := missing(t, points)
 	if err != nil || len(add) == 0 {
 		return false, err
@@ -37,7 +37,7 @@ func Points(t tree.Tree, root string, points []Point, base uint32) (stacked bool
 		return false, unsupported("make mount points", err)
 	}
 	defer closeAll(skeleton)
-	if err := grow(t, skeleton, add, base); err != nil {
+	if err := grow(t, skeleton, add, ids); err != nil {
 		return false, fmt.Errorf("make mount points: %w", err)
 	}
 	// The overlay wants both of its parts attached; the upper one only while it is made.
@@ -98,7 +98,7 @@ func missing(t tree.Tree, points []Point) ([]Point, error) {
 
 // grow makes the points in the skeleton. A directory that the Tree has too gets the
 // Tree's metadata, because the overlay shows the upper one's.
-func grow(t tree.Tree, skeleton *os.File, add []Point, base uint32) error {
+func grow(t tree.Tree, skeleton *os.File, add []Point, ids *IDs) error {
 	r, err := os.OpenRoot(fdPath(skeleton))
 	if err != nil {
 		return err
@@ -139,7 +139,7 @@ func grow(t tree.Tree, skeleton *os.File, add []Point, base uint32) error {
 			return err
 		}
 		closeAll(f)
-		if err := r.Lchown(p.Path, int(base), int(base)); err != nil {
+		if err := r.Lchown(p.Path, int(ids.UID(0)), int(ids.GID(0))); err != nil {
 			return err
 		}
 	}
@@ -152,7 +152,7 @@ func grow(t tree.Tree, skeleton *os.File, add []Point, base uint32) error {
 		if err != nil {
 			return err
 		}
-		err = dress(int(d.Fd()), e, base)
+		err = dress(int(d.Fd()), e, ids)
 		closeAll(d)
 		if err != nil {
 			return fmt.Errorf("%q: %w", dirs[i], err)

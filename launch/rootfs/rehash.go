@@ -52,7 +52,7 @@ func rehash(ctx context.Context, s *Sealed, t tree.Tree, named digest.Digest) er
 	var wg sync.WaitGroup
 	for range rehashers {
 		wg.Go(func() {
-			c := check{root: int(s.mount.Fd()), tree: named, kids: kids, buf: make([]byte, 256<<10)}
+			c := check{root: int(s.mount.Fd()), tree: named, ids: s.ids, kids: kids, buf: make([]byte, 256<<10)}
 			for i := next.Add(1) - 1; i < int64(len(entries)); i = next.Add(1) - 1 {
 				if ctx.Err() != nil {
 					return
@@ -72,6 +72,7 @@ func rehash(ctx context.Context, s *Sealed, t tree.Tree, named digest.Digest) er
 type check struct {
 	root int
 	tree digest.Digest
+	ids  *IDs
 	kids map[string]int // how many children the Tree has below a path
 	buf  []byte
 }
@@ -94,7 +95,7 @@ func (c *check) entry(e *tree.Entry) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return refuse(e.Type, err)
 	}
-	want := [...]int64{int64(typeBits(e.Type) | e.Mode), int64(e.UID), int64(e.GID), e.MTime}
+	want := [...]int64{int64(typeBits(e.Type) | e.Mode), int64(c.ids.UID(e.UID)), int64(c.ids.GID(e.GID)), e.MTime}
 	got := [...]int64{int64(st.Mode), int64(st.Uid), int64(st.Gid), st.Mtim.Sec}
 	if want != got {
 		text := "mode %o, owner %d:%d, time %d"

@@ -33,7 +33,7 @@ func Seal(ctx context.Context, form Form, t tree.Tree, want digest.Digest, src S
 	case InLoop:
 		s, image, err = sealLoop(ctx, t, src, lim)
 	case Extracted:
-		s, err = sealFiles(ctx, t, src, lim)
+		s, err = sealFiles(ctx, t, src, lim, nil)
 	default:
 		err = &reason.Error{Code: reason.SealUnsupported, What: "seal root", Found: fmt.Sprintf("form %q", form)}
 	}

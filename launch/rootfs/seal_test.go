@@ -491,7 +491,7 @@ func TestRootless(t *testing.T) {
 		if err := os.WriteFile(dir+"/etc/empty", []byte("x"), 0o600); !errors.Is(err, unix.EROFS) {
 			return fmt.Errorf("writable: %w", err)
 		}
-		_, err := Points(tr, dir, []Point{{"work/here", true}}, 0)
+		_, err := Points(tr, dir, []Point{{"work/here", true}}, nil)
 		return err
 	})
 }

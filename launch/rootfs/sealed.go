@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/tree"
 )
 
 // Sealed is a root that no file on the host decides about any more, mounted but not
@@ -21,6 +23,7 @@ type Sealed struct {
 	tree   digest.Digest
 	image  digest.Digest
 	size   int64
+	ids    *IDs      // of an Extracted one for a single task: whose ids its owners are
 	back   backing   // InLoop: the file behind the loop device
 	hashed time.Time // last full hash; zero when it was Seal's own, just now
 }
@@ -60,6 +63,12 @@ func (s *Sealed) Hashed() time.Time { return s.hashed }
 // Root is the sealed mount's root directory, for openat2 with RESOLVE_IN_ROOT. It
 // stays open until Close.
 func (s *Sealed) Root() *os.File { return s.mount }
+
+// Open implements Source: a regular file of the Tree as the sealed mount has it, and
+// nothing that is reached by a symlink.
+func (s *Sealed) Open(e tree.Entry) (io.ReadCloser, error) {
+	return beneath(s.mount, e.Path, unix.O_RDONLY|unix.O_NONBLOCK)
+}
 
 // Close lets go of the seal; clones that are mounted stay.
 func (s *Sealed) Close() error {
@@ -123,7 +132,8 @@ func prove(mount *os.File, magic int64, id uint64) error {
 }
 
 // Mount is a detached copy of the root for one task: read-only, nosuid, nodev, its
-// owners mapped by userns when there is one. Place attaches it.
+// owners mapped by userns when there is one and they are not the task's already. Place
+// attaches it.
 func (s *Sealed) Mount(userns *os.File) (*os.File, error) {
 	if err := s.Prove(); err != nil {
 		return nil, err
@@ -131,6 +141,9 @@ func (s *Sealed) Mount(userns *os.File) (*os.File, error) {
 	clone, err := cloneTree(s.mount)
 	if err != nil {
 		return nil, mountFailed("clone sealed root", err)
+	}
+	if s.ids != nil {
+		userns = nil
 	}
 	if err := setAttr(clone, attrs|unix.MOUNT_ATTR_RDONLY, userns); err != nil {
 		closeAll(clone)

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -58,7 +59,7 @@ func OpenSeals(dir string, limit int64) (*Seals, error) {
 		}
 		limit = DefaultSize(host.Totalram * uint64(host.Unit))
 	}
-	return &Seals{dir, limit, InRAMFS}, nil
+	return &Seals{dir, limit, ""}, nil
 }
 
 // Key names a seal by what it was made from and for whom: the layers' diffIDs in
@@ -150,18 +151,36 @@ func (k *Seals) renew(key string, s *Sealed, used time.Time) error {
 	return nil
 }
 
-// In is the same folder for roots of another form; OpenSeals is for InRAMFS.
+// In is the same folder for roots of exactly this form; OpenSeals is for the strongest
+// form that this host can.
 func (k *Seals) In(form Form) *Seals { return &Seals{k.dir, k.cap, form} }
+
+// Limits bound one root.
+func (k *Seals) Limits() Limits { return Limits{Size: k.cap} }
 
 // Acquire is the seal of t under key: the kept one, or one that is
 // made of src, which is called only then, and kept. Of several launchers one makes it.
-// warm says that it was there.
+// warm says that it was there. A nil seal without an error says that roots are
+// extracted here, for one task each: see Extract.
+//
+// What the host can is tried only where no seal of the strongest form is kept: a kept
+// one shows it.
 func (k *Seals) Acquire(ctx context.Context, key string, t tree.Tree, want digest.Digest, maxAge time.Duration, now time.Time, src func() (Source, error)) (s *Sealed, warm bool, err error) {
 	if t.Zero() || t.Digest() != want {
 		return nil, false, notAdmitted(t, want)
 	}
+	if k.form == Extracted {
+		return nil, false, nil
+	}
 	if s, err = k.find(ctx, key, t, maxAge, now); s != nil || err != nil {
 		return s, s != nil, err
+	}
+	if k.form == "" {
+		form, err := Strongest(ctx)
+		if err != nil {
+			return nil, false, err
+		}
+		return k.In(form).Acquire(ctx, key, t, want, maxAge, now, src)
 	}
 	release, err := k.Lock(key)
 	if err != nil {
@@ -175,7 +194,7 @@ func (k *Seals) Acquire(ctx context.Context, key string, t tree.Tree, want diges
 	if err != nil {
 		return nil, false, err
 	}
-	if s, err = Seal(ctx, k.form, t, want, from, Limits{Size: k.cap}); err != nil {
+	if s, err = Seal(ctx, k.form, t, want, from, k.Limits()); err != nil {
 		return nil, false, err
 	}
 	if _, err := k.Put(key, s, now); err != nil {
@@ -185,10 +204,14 @@ func (k *Seals) Acquire(ctx context.Context, key string, t tree.Tree, want diges
 	return s, false, nil
 }
 
-// find is Get for k's form; a seal of another is as none.
+// find is Get for k's form, or the strongest; a seal of another is as none.
 func (k *Seals) find(ctx context.Context, key string, t tree.Tree, maxAge time.Duration, now time.Time) (*Sealed, error) {
+	form := cmp.Or(k.form, InRAMFS)
+	if r, err := readRecord(k.at(key, "record")); err == nil && r.Form != form {
+		return nil, nil
+	}
 	s, _, err := k.Get(ctx, key, t, maxAge, now)
-	if s != nil && s.form != k.form {
+	if s != nil && s.form != form {
 		return nil, s.Close()
 	}
 	return s, err
