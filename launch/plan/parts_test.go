@@ -205,3 +205,22 @@ func files(t *testing.T, entries ...tree.Entry) tree.Tree {
 	}
 	return made
 }
+
+// TestIntegrity holds how roots are held against the box.
+func TestIntegrity(t *testing.T) {
+	root := world(t)
+	for demanded, ok := range map[string]string{"": "sealed loop extracted ", "extracted": "sealed loop extracted ", "loop": "sealed loop ", "sealed": "sealed "} {
+		box := ""
+		if demanded != "" {
+			box = "box: {integrity: " + demanded + "}\n"
+		}
+		a := admission(t, root, ocispec.ImageConfig{Entrypoint: []string{"/agent"}}, box)
+		for _, held := range []string{"sealed", "loop", "extracted", ""} {
+			_, err := Build(a, root, Task{ID: id("a")}, Accounts{}, filter(), Host{Integrity: held})
+			want := held != "" && strings.Contains(ok, held+" ") || demanded == ""
+			if e, refused := reason.Of(err); want != (err == nil) || refused && e.Code != reason.IntegrityBelowBox {
+				t.Errorf("demanded %q, held %q: %v", demanded, held, err)
+			}
+		}
+	}
+}

@@ -54,7 +54,8 @@ type Plan struct {
 
 // Host is what the plan must know of the host, as a plain value.
 type Host struct {
-	PidsController bool // a cgroup hierarchy can limit the number of tasks
+	PidsController bool   // a cgroup hierarchy can limit the number of tasks
+	Integrity      string // how the roots are held: "sealed", "loop" or "extracted"
 }
 
 // Missing is a mount point that the verified tree lacks. The launcher makes it
@@ -107,6 +108,9 @@ func Build(a admit.Admission, t tree.Tree, task Task, who Accounts, seccomp *spe
 	}
 	p := Plan{id: task.ID, user: u, terminal: task.Terminal, console: task.Console, seccomp: seccomp,
 		models: task.Models, servers: slices.Sorted(slices.Values(task.Servers)), host: h, stop: image.StopSignal}
+	if err := integrity(h.Integrity, a.Box().Integrity); err != nil {
+		return Plan{}, err
+	}
 	if p.limits, err = limits(task, a.Box()); err != nil {
 		return Plan{}, err
 	}

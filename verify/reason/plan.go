@@ -14,6 +14,7 @@ const (
 	LimitExceeded        Code = "limit-exceeds-box"
 	CapNotGranted        Code = "capability-not-granted"
 	CapNeeded            Code = "capability-needed"
+	IntegrityBelowBox    Code = "integrity-below-box"
 	FlagRefused          Code = "flag-refused"
 	LaunchFailed         Code = "launch-failed"
 	Drift                Code = "drift"
@@ -36,6 +37,7 @@ var planRows = []Row{
 	{LimitExceeded, Denied, "a limit asked for is above the policy's box", "launch/plan TestBuildRefuses/memory"},
 	{CapNotGranted, Denied, "a task asks for a capability and the policy's box does not grant it", "launch/plan TestCapabilities"},
 	{CapNeeded, Denied, "the task failed, and its program changes owners or users, for which it lacks a capability", "cmd/ztlaunch TestCapabilities"},
+	{IntegrityBelowBox, Host, "this host cannot hold a root as strongly as the policy's box demands", "launch/plan TestIntegrity"},
 	{FlagRefused, Denied, "a flag would open the box", "cmd/ztlaunch TestScript/flags"},
 	{Drift, Denied, "a byte of the running task no longer matches what was admitted", "launch TestDrift"},
 	{KeeperLost, Internal, "the process that cleans up after a crash is gone, so the task was ended", "launch TestKeeperLost"},
