@@ -39,6 +39,8 @@ export ZTLAUNCH_IMAGES := $(CURDIR)/.cache/images
 export ZTLAUNCH_DEBIAN := $(CURDIR)/.cache/debian/layout
 
 STRIP := -s -w -buildid=
+PINS = pin() { sha256sum "bin/ztlaunch-$$1" | cut -d ' ' -f 1; }; runc=$$(pin runc); keeper=$$(pin keeper);
+LAUNCHER = $(STRIP) -X main.version=$(VERSION) -X $(MODULE)/launch/runc.pin=$$runc -X $(MODULE)/launch/keeper.pin=$$keeper
 # Folders that ./... leaves out: programs for tests, and the build's own tools.
 EXTRA = $(shell find testdata .ci -name '*.go' -printf './%h\n' | sort -u)
 PACKAGES = ./... $(EXTRA)
@@ -68,8 +70,7 @@ setup-test:
 # The sha256 of the programs that it executes goes into the launcher, so they come
 # first.
 bin/ztlaunch: bin/ztlaunch-runc bin/ztlaunch-keeper FORCE
-	@pin() { sha256sum "bin/ztlaunch-$$1" | cut -d ' ' -f 1; }; runc=$$(pin runc); keeper=$$(pin keeper); \
-	go build -ldflags "$(STRIP) -X main.version=$(VERSION) -X $(MODULE)/launch/runc.pin=$$runc -X $(MODULE)/launch/keeper.pin=$$keeper" -o $@ ./cmd/ztlaunch; \
+	@$(PINS) go build -ldflags "$(LAUNCHER)" -o $@ ./cmd/ztlaunch; \
 	for pin in $$runc $$keeper; do grep -qF "$$pin" $@ || { echo "$@: pin $$pin is not in it" >&2; exit 1; }; done
 
 bin/ztlaunch-keeper: setup FORCE
@@ -112,6 +113,21 @@ $(SUM): setup FORCE
 .PHONY: test
 test: build images $(SUM) ## run every test; one that cannot run here is counted aloud
 	@CGO_ENABLED=$(TESTCGO) .ci/test.sh $(SUM) $(TESTFLAGS)
+
+# A test build holds roots in one form and looks at them often. Only the linker can
+# make one, and it says so itself (ztlaunch version).
+.cache/testbin/%/ztlaunch: build FORCE
+	@mkdir -p $(@D); $(PINS) \
+	go build -ldflags "$(LAUNCHER) -X main.onlyForm=$* -X main.watchEvery=2s" -o $@ ./cmd/ztlaunch
+	@for helper in bin/ztlaunch-*; do ln -sf "$(CURDIR)/$$helper" $(@D)/; done
+
+.PHONY: forms
+forms: .cache/testbin/loop/ztlaunch .cache/testbin/extracted/ztlaunch images $(SUM) ## end to end and demo again, with each weaker root form forced
+	@for form in loop extracted; do \
+		export ZTLAUNCH_BIN='$(CURDIR)'/.cache/testbin/$$form; echo "roots: $$form"; \
+		go test -json -count=1 -timeout 15m ./cmd/ztlaunch | $(SUM); \
+		bash testdata/demo/demo.sh >.cache/demo-$$form.log 2>&1 || { cat .cache/demo-$$form.log; exit 1; }; \
+	done
 
 .PHONY: race
 race: ## the same under the race detector

@@ -7,6 +7,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 version=$1 runc=$2
+if bin/ztlaunch version --json | grep -q onlyForm; then
+	echo "dist: bin/ztlaunch is a test build" >&2
+	exit 1
+fi
 name=ztlaunch-$version-linux-$(go env GOARCH)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -24,6 +24,9 @@ func Lay(ids *rootfs.IDs) (Ground, error) {
 	return Ground{ids, userns}, nil
 }
 
+// IDs are the task's.
+func (g Ground) IDs() *rootfs.IDs { return g.ids }
+
 // Close gives the ground back. The zero Ground has nothing.
 func (g Ground) Close() {
 	if g.ids == nil {

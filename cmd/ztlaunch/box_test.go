@@ -335,7 +335,7 @@ mounts: [{source: work, target: /work, class: work}]
 	if err != nil || report.Words != 4 || report.Counted != "notes" || report.Model.Name != "main" {
 		t.Errorf("%v: %s", err, raw)
 	}
-	if o := l.outcomeOf("r.json"); len(o.Parts) != 3 || o.Tier != "sealed" {
+	if o := l.outcomeOf("r.json"); len(o.Parts) != 3 || o.Tier != l.form() {
 		t.Errorf("parts %+v, tier %s", o.Parts, o.Tier)
 	}
 	// A file more in the model's folder than was signed.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/ztlaunch/ztlaunch/launch/host"
+	"github.com/ztlaunch/ztlaunch/launch/rootfs"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -17,7 +18,8 @@ type checkup struct {
 	Nested    string    `json:"nested,omitempty"`
 	Verify    bool      `json:"verify"` // always: verification needs nothing of the host
 	Launch    bool      `json:"launch"`
-	Refusal   *failure  `json:"refusal,omitempty"` // why launch would be refused
+	Integrity string    `json:"integrity,omitempty"` // how roots would be held: the strongest form, tried
+	Refusal   *failure  `json:"refusal,omitempty"`   // why launch would be refused
 	Abilities []ability `json:"abilities"`
 }
 
@@ -30,7 +32,7 @@ type ability struct {
 
 // doctorVerb tries what this host can enforce. It exits 0 when tasks can be
 // launched and 3 when they cannot.
-func doctorVerb(_ context.Context, w world, args []string) int {
+func doctorVerb(ctx context.Context, w world, args []string) int {
 	fs := newFlags("doctor", true)
 	if err := w.parse(fs, "[--json]", args); err != nil {
 		return w.parsed("doctor", err)
@@ -47,12 +49,31 @@ func doctorVerb(_ context.Context, w world, args []string) int {
 			p.close()
 		}
 	}
+	if err == nil {
+		c.Integrity, err = strongest(ctx)
+	}
 	if c.Launch = err == nil; !c.Launch {
 		c.Exit = status(err)
 		f := asFailure(err, c.Exit)
 		c.Refusal = &f
 	}
 	return reason.Worst(c.Exit, w.done("doctor", c, c.text(err)))
+}
+
+// strongest is the form that roots would have.
+func strongest(ctx context.Context) (string, error) {
+	if onlyForm != "" {
+		return onlyForm, nil
+	}
+	form, err := rootfs.Strongest(ctx)
+	return string(form), err
+}
+
+// forms says what each form is to a person.
+var forms = map[rootfs.Form]string{
+	rootfs.InRAMFS:   "roots sealed in memory",
+	rootfs.InLoop:    "roots sealed in memory behind a loop device, hashed again while they run",
+	rootfs.Extracted: "roots extracted into memory for each task, hashed again while they run",
 }
 
 func (c checkup) text(refused error) string {
@@ -70,7 +91,7 @@ func (c checkup) text(refused error) string {
 	}
 	fmt.Fprintln(&b, "verify: works")
 	if refused == nil {
-		fmt.Fprintln(&b, "run:    works, root sealed in memory")
+		fmt.Fprintln(&b, "run:    works, "+forms[rootfs.Form(c.Integrity)])
 	} else {
 		fmt.Fprintln(&b, "run:    refused")
 		refusal(&b, "run", refused)

@@ -156,6 +156,24 @@ func (l *lab) leftovers() {
 	}
 }
 
+// form is how the launcher under test holds roots: a test build says so, and any
+// other takes the strongest form of this host.
+func (l *lab) form() string {
+	l.t.Helper()
+	var v struct{ OnlyForm string }
+	var c checkup
+	if err := json.Unmarshal([]byte(l.ok("version", "--json").out), &v); err != nil {
+		l.t.Fatal(err)
+	}
+	if v.OnlyForm != "" {
+		return v.OnlyForm
+	}
+	if err := json.Unmarshal([]byte(l.ok("doctor", "--json").out), &c); err != nil {
+		l.t.Fatal(err)
+	}
+	return c.Integrity
+}
+
 // outcomeOf reads a --result file.
 func (l *lab) outcomeOf(name string) outcome {
 	l.t.Helper()

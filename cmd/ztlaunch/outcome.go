@@ -10,6 +10,7 @@ import (
 
 	"github.com/ztlaunch/ztlaunch/launch"
 	"github.com/ztlaunch/ztlaunch/launch/plan"
+	"github.com/ztlaunch/ztlaunch/launch/rootfs"
 	"github.com/ztlaunch/ztlaunch/verify"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
@@ -65,9 +66,9 @@ func (o *outcome) decision(r verify.Report) {
 		Tree: r.Tree.Digest(), Policy: sum, Allowed: r.Decision.Allowed(), Adopted: adopted, Signers: signers(r), Local: r.Local})
 }
 
-func (o *outcome) start(p plan.Plan, parts launch.Parts) {
+func (o *outcome) start(p plan.Plan, tier rootfs.Form) {
 	l := p.Limits()
-	o.Task, o.Tier = p.ID(), string(parts.Root.Form())
+	o.Task, o.Tier = p.ID(), string(tier)
 	o.Resources = &resources{Memory: l.Memory, CPUs: l.CPUs, Pids: l.Pids}
 	if l.Time > 0 {
 		o.Resources.Time = l.Time.String()

@@ -21,11 +21,16 @@ func versionVerb(_ context.Context, w world, args []string) int {
 	if pin == "" {
 		pin = "none: this build verifies and does not run"
 	}
+	test := ""
+	if onlyForm != "" {
+		test = "test     build: roots are " + onlyForm + " and nothing else\n"
+	}
 	return w.done("version", struct {
 		header
 		Version string `json:"version"`
 		Runtime string `json:"runtime"`
 		Pin     string `json:"runtimeSHA256,omitempty"`
-	}{header{"ztlaunch.version/v1", 0}, version, "runc " + runc.Version, runc.Pin()},
-		fmt.Sprintf("ztlaunch %s\nruntime  runc %s, sha256 %s\n", version, runc.Version, pin))
+		Only    string `json:"onlyForm,omitempty"` // a test build's
+	}{header{"ztlaunch.version/v1", 0}, version, "runc " + runc.Version, runc.Pin(), onlyForm},
+		fmt.Sprintf("ztlaunch %s\nruntime  runc %s, sha256 %s\n%s", version, runc.Version, pin, test))
 }
