@@ -82,6 +82,8 @@ type run struct {
 	box     runc.Container
 	init    runc.Init
 	streams streams
+	root    *os.File  // the task's, as the task sees it
+	watched []watched // what is looked at in it
 	closing []func()
 }
 

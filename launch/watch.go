@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/ztlaunch/ztlaunch/launch/monitor"
-	"github.com/ztlaunch/ztlaunch/launch/rootfs"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/tree"
 )
@@ -28,9 +27,7 @@ func (d *drifted) Error() string { return d.cause.Error() }
 func (d *drifted) Unwrap() error { return d.cause }
 
 // watch looks at the task's roots on a clock until ctx ends, and ends the task
-// at the first mismatch. A sealed root cannot change while its mount is the one
-// that was hashed, so there the mount is proved; every other form is hashed in
-// full. The channel is closed when nothing is looked at any more. What opens and
+// at the first mismatch. The channel is closed when nothing is looked at any more. What opens and
 // executes files can be checked at that very moment by further watchers that end
 // the task the same way.
 func (r *run) watch(ctx context.Context, end context.CancelCauseFunc) <-chan struct{} {
@@ -59,32 +56,6 @@ func (r *run) watch(ctx context.Context, end context.CancelCauseFunc) <-chan str
 		}
 	}()
 	return done
-}
-
-// look checks every root once: before the start, and on the clock.
-func (r *run) look(ctx context.Context) error {
-	if err := check(ctx, r.parts.Root, r.parts.Tree); err != nil {
-		return err
-	}
-	for name, m := range r.parts.Models {
-		if err := check(ctx, m, r.parts.Watch.Models[name]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// check proves a sealed mount, or hashes another form in full.
-func check(ctx context.Context, s *rootfs.Sealed, t tree.Tree) error {
-	err := s.Prove()
-	if err == nil && s.Form() != rootfs.InRAMFS {
-		err = s.Rehash(ctx, t)
-	}
-	e, ok := reason.Of(err)
-	if err == nil || ctx.Err() != nil || !ok {
-		return err
-	}
-	return &drifted{[]monitor.Drift{{Path: e.What, Code: e.Code, Expected: e.Expected, Found: e.Found}}, err}
 }
 
 // ended says why a task was ended from here.

@@ -108,7 +108,12 @@ func (b box) ended(id string, a admitted, result launch.Result) error {
 		}
 	}
 	if result.Cause != "" {
-		refusal(b.w.err, "run", &reason.Error{Code: result.Cause, What: "the task was ended"})
+		why := &reason.Error{Code: result.Cause, What: "the task was ended"}
+		if len(result.Drift) > 0 {
+			d := result.Drift[0]
+			why.What, why.Expected, why.Found = "the task was ended: "+string(d.Code)+" at "+d.Path, d.Expected, d.Found
+		}
+		refusal(b.w.err, "run", why)
 	}
 	return b.log.Append(rec)
 }

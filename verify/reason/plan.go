@@ -39,7 +39,7 @@ var planRows = []Row{
 	{CapNeeded, Denied, "the task failed, and its program changes owners or users, for which it lacks a capability", "cmd/ztlaunch TestCapabilities"},
 	{IntegrityBelowBox, Host, "this host cannot hold a root as strongly as the policy's box demands", "launch/plan TestIntegrity"},
 	{FlagRefused, Denied, "a flag would open the box", "cmd/ztlaunch TestScript/flags"},
-	{Drift, Denied, "a byte of the running task no longer matches what was admitted", "launch TestDrift"},
+	{Drift, Denied, "a byte of the running task no longer matches what was admitted", "cmd/ztlaunch TestDriftExtracted"},
 	{KeeperLost, Internal, "the process that cleans up after a crash is gone, so the task was ended", "launch TestKeeperLost"},
 	{TaskStopped, Denied, "the launcher was told to end the task", "launch TestStopped"},
 	{LaunchFailed, Host, "the host refused a step of the launch", "launch TestRun/host_refuses"},
