@@ -78,7 +78,8 @@ type run struct {
 	plan    plan.Plan
 	parts   Parts
 	thread  *thread
-	dir     string // the task's folder
+	dir     string     // the task's folder
+	at      plan.Paths // where the task's mounts are placed
 	box     runc.Container
 	init    runc.Init
 	streams streams
@@ -106,12 +107,12 @@ func (r *run) create(ctx context.Context) error {
 			return err
 		}
 	}
-	at, err := prepare(r.plan, r.parts, r.thread, r.dir)
-	if err != nil {
+	var err error
+	if r.at, err = prepare(r.plan, r.parts, r.thread, r.dir); err != nil {
 		return err
 	}
 	bundle := filepath.Join(r.dir, "bundle")
-	config, err := json.Marshal(r.plan.Spec(at))
+	config, err := json.Marshal(r.plan.Spec(r.at))
 	if err == nil {
 		err = os.Mkdir(bundle, 0o700)
 	}

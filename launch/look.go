@@ -37,7 +37,7 @@ func (r *run) survey() error {
 		r.watched = append(r.watched, watched{at: m.Target, sealed: r.parts.Models[m.Name], tree: r.parts.Watch.Models[m.Name]})
 	}
 	mounts := map[string]bool{}
-	for _, m := range r.plan.Spec(r.made.at).Mounts {
+	for _, m := range r.plan.Spec(r.at).Mounts {
 		mounts[path.Clean(m.Destination)] = true
 	}
 	for i := range r.watched {
