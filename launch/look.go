@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -117,7 +118,9 @@ func (w watched) check(ctx context.Context, root *os.File) ([]monitor.Drift, err
 	extra, err := monitor.Extra(ctx, own)
 	for _, d := range append(below, extra...) {
 		d.Path = path.Join(w.at, d.Path)
-		all = append(all, d)
+		if !slices.Contains(all, d) { // most are seen from both sides
+			all = append(all, d)
+		}
 	}
 	return append(all, mount...), err
 }
