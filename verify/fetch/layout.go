@@ -138,7 +138,7 @@ func (l *layout) image(d descriptor) bool {
 	if isIndex(d.MediaType) {
 		return true
 	}
-	if !isManifest(d.MediaType) || d.Size > maxManifest {
+	if !isManifest(d.MediaType) {
 		return false
 	}
 	raw, err := l.blob(d.Digest, maxManifest)
