@@ -25,8 +25,14 @@ func help(out io.Writer) {
 
 // refusal prints why something did not happen: the code, then expected, found
 // and next, each on a line of its own. Text from outside is stripped of control
-// characters first.
+// characters first. Of errors that came together each is printed.
 func refusal(out io.Writer, verb string, err error) {
+	if several, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // of this error, not of one inside it
+		for _, err := range several.Unwrap() {
+			refusal(out, verb, err)
+		}
+		return
+	}
 	e, ok := reason.Of(err)
 	if !ok {
 		fmt.Fprintf(out, "ztlaunch %s: internal: %s\n", verb, clean(err.Error()))

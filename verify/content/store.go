@@ -205,7 +205,7 @@ func openRegular(path string) (*os.File, error) {
 }
 
 func unwritable(what string, err error) error {
-	return &reason.Error{Code: reason.StoreUnwritable, What: what, Err: err}
+	return &reason.Error{Code: reason.StoreUnwritable, What: what, Expected: "room, and permission to write", Err: err}
 }
 
 func unreadable(d digest.Digest, err error) error {
