@@ -34,22 +34,28 @@ func newDesk(t *testing.T) desk {
 	t.Helper()
 	d := desk{t, t.TempDir()}
 	d.want(0, "key", "generate", "--output-key-prefix", d.at("release"))
-	img, err := smallImage("good", "linux/amd64")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := layout.Write(d.at("good"), empty.Index)
-	if err == nil {
-		err = p.AppendImage(img)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	d.layoutOf("good")
 	d.want(0, "sign", "--key", d.at("release.key"), "oci-layout:"+d.at("good"))
 	return d
 }
 
 func (d desk) at(name string) string { return filepath.Join(d.dir, name) }
+
+// layoutOf makes an image whose one file says text, as the layout of that name.
+func (d desk) layoutOf(text string) {
+	d.t.Helper()
+	img, err := smallImage(text, "linux/amd64")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	p, err := layout.Write(d.at(text), empty.Index)
+	if err == nil {
+		err = p.AppendImage(img)
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
 
 // call runs ztlaunch with a state folder of that name.
 func (d desk) call(state string, args ...string) answer {
