@@ -23,7 +23,7 @@ type box struct {
 	*runner
 	dirs    dirs
 	keeper  *keeper.Keeper
-	ground  func() (launch.Ground, error)
+	ground  func(uid, gid uint32) (launch.Ground, error)
 	models  map[string]admitted
 	servers map[string]launch.Server
 	stdio   launch.Stdio
@@ -61,11 +61,11 @@ func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error)
 	}
 	tier := weakest(all)
 	p, err := plan.Build(a.admission, a.tree, ask, who, seccomp().Spec(),
-		plan.Host{PidsController: b.host.Controller("pids"), Integrity: string(tier)})
+		b.abilities(tier))
 	if err != nil {
 		return 125, b.deny(err, &a)
 	}
-	if parts.Ground, err = b.ground(); err != nil {
+	if parts.Ground, err = b.ground(p.Owner()); err != nil {
 		return 125, b.deny(err, &a)
 	}
 	if parts.Root, err = root.mounted(ctx, parts.Ground.IDs()); err != nil {
@@ -77,7 +77,7 @@ func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error)
 		}
 	}
 	rec := b.record(audit.Launch, p.ID(), &a)
-	rec.Tier = string(tier)
+	rec.Tier, rec.Unsafe = string(tier), ask.Unsafe
 	if err := b.log.Append(rec); err != nil {
 		return 125, err
 	}
@@ -116,4 +116,14 @@ func (b box) ended(id string, a admitted, result launch.Result) error {
 		refusal(b.w.err, "run", why)
 	}
 	return b.log.Append(rec)
+}
+
+// abilities is what the plan must know of this host.
+func (b box) abilities(tier rootfs.Form) plan.Host {
+	h := plan.Host{PidsController: b.host.Controller("pids"), Integrity: string(tier)}
+	if !b.host.Initial {
+		h.Unlimited = b.host.Unlimited("memory", "cpu")
+		h.PidsController = h.PidsController && len(h.Unlimited) == 0
+	}
+	return h
 }

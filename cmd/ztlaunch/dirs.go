@@ -20,7 +20,7 @@ func (w world) dirs() dirs {
 		return dirs{filepath.Join(at, "state"), filepath.Join(at, "run"), filepath.Join(at, "config")}
 	}
 	config := w.xdg("XDG_CONFIG_HOME", ".config")
-	if os.Geteuid() == 0 {
+	if os.Geteuid() == 0 && !w.outer {
 		return dirs{"/var/lib/ztlaunch", "/run/ztlaunch", config}
 	}
 	d := dirs{State: w.xdg("XDG_STATE_HOME", ".local/state"), Config: config}

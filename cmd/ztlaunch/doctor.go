@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -37,17 +38,24 @@ func doctorVerb(ctx context.Context, w world, args []string) int {
 	if err := w.parse(fs, "[--json]", args); err != nil {
 		return w.parsed("doctor", err)
 	}
+	did, inside, unfit := w.inside(host.Quick(), "")
+	if inside {
+		return did
+	}
 	h := host.Probe("")
 	c := checkup{header: header{"ztlaunch.doctor/v1", 0}, Kernel: h.Kernel, Cgroups: string(h.Cgroups), Nested: h.Nested, Verify: true}
 	for _, a := range h.Abilities {
 		c.Abilities = append(c.Abilities, ability{a.Name, a.OK, a.Why, a.Fix})
 	}
-	err := h.Launch()
+	err := cmp.Or(unfit, h.Launch())
 	if err == nil {
 		var p programs
-		if p, err = w.dirs().programs(); err == nil {
+		if p, err = w.dirs().programs(h); err == nil {
 			p.close()
 		}
+	}
+	if err == nil && !h.Initial {
+		err = bounded(h)
 	}
 	if err == nil {
 		c.Integrity, err = strongest(ctx)
@@ -58,6 +66,15 @@ func doctorVerb(ctx context.Context, w world, args []string) int {
 		c.Refusal = &f
 	}
 	return reason.Worst(c.Exit, w.done("doctor", c, c.text(err)))
+}
+
+// bounded refuses a host on which a task's limits would not hold.
+func bounded(h host.Host) error {
+	if missing := h.Unlimited("memory", "cpu"); len(missing) > 0 {
+		return &reason.Error{Code: reason.LimitsUnenforceable, What: "limit a task", Expected: "control groups that this user may make",
+			Found: "nothing that could bound " + strings.Join(missing, ", "), Next: "as root: sudo ztlaunch run ..."}
+	}
+	return nil
 }
 
 // strongest is the form that roots would have.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -18,6 +19,7 @@ type lab struct {
 	root   string // --root
 	bin    string
 	images string
+	as     []string // what commands are run through; none is as root
 }
 
 // newLab needs what `make build images` made and root of the first user
@@ -74,6 +76,9 @@ type answer struct {
 // cmd is a command of ztlaunch in the lab's folder.
 func (l *lab) cmd(args ...string) *exec.Cmd {
 	c := exec.Command(filepath.Join(l.bin, "ztlaunch"), append([]string{"--root", l.root}, args...)...)
+	if len(l.as) > 0 {
+		c = exec.Command(l.as[0], slices.Concat(l.as[1:], c.Args)...)
+	}
 	c.Dir = l.dir
 	c.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + l.dir, "COSIGN_PASSWORD=", "FROM_CALLER=yes"}
 	return c
@@ -160,18 +165,24 @@ func (l *lab) leftovers() {
 // other takes the strongest form of this host.
 func (l *lab) form() string {
 	l.t.Helper()
-	var v struct{ OnlyForm string }
+	if only := l.onlyForm(); only != "" {
+		return only
+	}
 	var c checkup
-	if err := json.Unmarshal([]byte(l.ok("version", "--json").out), &v); err != nil {
-		l.t.Fatal(err)
-	}
-	if v.OnlyForm != "" {
-		return v.OnlyForm
-	}
 	if err := json.Unmarshal([]byte(l.ok("doctor", "--json").out), &c); err != nil {
 		l.t.Fatal(err)
 	}
 	return c.Integrity
+}
+
+// onlyForm is the form of a test build.
+func (l *lab) onlyForm() string {
+	l.t.Helper()
+	var v struct{ OnlyForm string }
+	if err := json.Unmarshal([]byte(l.ok("version", "--json").out), &v); err != nil {
+		l.t.Fatal(err)
+	}
+	return v.OnlyForm
 }
 
 // outcomeOf reads a --result file.

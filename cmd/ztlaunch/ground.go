@@ -10,8 +10,17 @@ import (
 )
 
 // lay begins to lay the ground of one task, beside verification. What it returns
-// waits for the end of it. The ground is given back when the run is over.
-func (r *runner) lay(d dirs) func() (launch.Ground, error) {
+// waits for the end of it. Where owners cannot be mapped the task's user is the
+// caller, so there the ground has to wait for the user. It is given back when the
+// run is over.
+func (r *runner) lay(d dirs) func(uid, gid uint32) (launch.Ground, error) {
+	if !r.host.Initial {
+		return func(uid, gid uint32) (launch.Ground, error) {
+			g, err := launch.Lay(rootfs.CallerIDs(uid, gid))
+			r.later(g.Close)
+			return g, err
+		}
+	}
 	var g launch.Ground
 	var err error
 	done := make(chan struct{})
@@ -30,7 +39,7 @@ func (r *runner) lay(d dirs) func() (launch.Ground, error) {
 		<-done
 		g.Close()
 	})
-	return func() (launch.Ground, error) {
+	return func(uint32, uint32) (launch.Ground, error) {
 		<-done
 		return g, err
 	}

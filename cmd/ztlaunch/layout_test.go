@@ -47,13 +47,13 @@ func TestRooms(t *testing.T) {
 	tests := []string{"verify/verifytest", "launch/runc/runctest", "cmd/ztlaunch-sbom"} // no part of ztlaunch
 	only := map[string][]string{
 		"net/http": {"verify/fetch", "launch/egress", "launch/mcp"},
-		"os/exec":  {"launch/runc", "launch/host", "launch/keeper", "launch/rootfs", "cmd/ztlaunch"},
+		"os/exec":  {"launch/runc", "launch/host", "launch/keeper", "launch/rootfs", "launch/outer", "cmd/ztlaunch"},
 		"github.com/sigstore/sigstore-go/pkg/verify": {"verify/evidence"},
 		"github.com/sigstore/sigstore-go/pkg/root":   {"verify/evidence", "verify/trust"},
 	}
 	pure := []string{"verify/policy", "verify/admit", "verify/tree", "launch/plan"}
 	leaves := []string{"verify/artifact", "verify/content", "verify/tree", "verify/trust", "verify/sign", "launch/audit", "launch/host",
-		"launch/program", "launch/runc", "launch/keeper", "sbom", "profiles", "verify/reason", "launch/egress", "launch/mcp"}
+		"launch/program", "launch/runc", "launch/keeper", "launch/outer", "sbom", "profiles", "verify/reason", "launch/egress", "launch/mcp"}
 	mayImport := map[string][]string{"verify/tree": {"verify/content"}, "launch/runc": {"launch/program"}, "launch/keeper": {"launch/program"}}
 	for _, p := range packages(t) {
 		if slices.Contains(tests, p.ImportPath) {

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ztlaunch/ztlaunch/launch/outer"
 )
 
 func main() {
@@ -27,7 +29,14 @@ func main() {
 	// A reader that went away is an error of the write, told with a status of its own,
 	// and no silent death. Programs that are started do not inherit this.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
-	os.Exit(dispatch(process(), os.Args[1:]))
+	w := process()
+	if w.outer = os.Args[0] == outer.Name; w.outer {
+		if err := outer.Enter(); err != nil {
+			refusal(os.Stderr, "run", err)
+			os.Exit(125)
+		}
+	}
+	os.Exit(dispatch(w, os.Args[1:]))
 }
 
 // world is everything outside the program that a verb may look at.
@@ -36,12 +45,14 @@ type world struct {
 	out, err io.Writer
 	env      func(string) (string, bool)
 	now      func() time.Time
-	root     string // --root: where state and run folders lie; "" = the host's
-	json     bool   // --json: refusals go to standard output too
+	root     string   // --root: where state and run folders lie; "" = the host's
+	json     bool     // --json: refusals go to standard output too
+	self     []string // the words after the program's name
+	outer    bool     // in the namespaces of package outer: the user is the caller, and is 0 here
 }
 
 func process() world {
-	return world{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.LookupEnv, now: time.Now}
+	return world{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.LookupEnv, now: time.Now, self: os.Args[1:]}
 }
 
 // verb is one word of the command line.

@@ -25,6 +25,7 @@ type outcome struct {
 	Ended     string      `json:"ended,omitempty"`
 	Cause     reason.Code `json:"cause,omitempty"` // why it was ended, when it did not end by itself
 	Tier      string      `json:"integrity,omitempty"`
+	Unsafe    []string    `json:"unsafe,omitempty"` // the weaker modes that were typed
 	Parts     []part      `json:"parts,omitempty"`
 	Drift     []drift     `json:"drift,omitempty"`
 	Failure   *failure    `json:"failure,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/ztlaunch/ztlaunch/launch/host"
 	"github.com/ztlaunch/ztlaunch/launch/keeper"
 	"github.com/ztlaunch/ztlaunch/launch/program"
 	"github.com/ztlaunch/ztlaunch/launch/runc"
@@ -18,15 +19,21 @@ type programs struct {
 }
 
 // programs proves the runtime and the keeper that this build names.
-func (d dirs) programs() (p programs, err error) {
+func (d dirs) programs(h host.Host) (p programs, err error) {
+	keep := func(name string) string {
+		if !h.Initial {
+			return "" // what is mounted in this namespace nobody finds again
+		}
+		return filepath.Join(d.kept(), name)
+	}
 	exe, err := os.Executable()
 	if err != nil {
 		return p, &reason.Error{Code: reason.InternalFault, What: "find this program", Err: err}
 	}
-	if p.runtime, err = runc.Find(filepath.Join(d.kept(), "runtime"), runc.Pin(), program.Beside(exe, runc.File)...); err != nil {
+	if p.runtime, err = runc.Find(keep("runtime"), runc.Pin(), program.Beside(exe, runc.File)...); err != nil {
 		return p, err
 	}
-	if p.keeper, err = program.Find(filepath.Join(d.kept(), "keeper"), keeper.Pin(), program.Beside(exe, keeper.Name)...); err != nil {
+	if p.keeper, err = program.Find(keep("keeper"), keeper.Pin(), program.Beside(exe, keeper.Name)...); err != nil {
 		p.runtime.Close()
 	}
 	return p, err

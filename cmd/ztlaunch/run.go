@@ -34,13 +34,18 @@ func runVerb(ctx context.Context, w world, args []string) int {
 		refusal(w.err, "run", err)
 		return 125
 	}
+	h := host.Quick()
+	status, inside, err := w.inside(h, f.result)
+	if inside {
+		return status
+	}
+	r := runner{w: w, flags: &f, host: h, unfit: err, outcome: outcome{Schema: "ztlaunch.result/v1", Unsafe: f.unsafe}}
 	out, err := openResult(f.result)
 	if err != nil {
 		refusal(w.err, "run", err)
 		return 125
 	}
-	r := runner{w: w, flags: &f, outcome: outcome{Schema: "ztlaunch.result/v1"}}
-	status, err := r.run(ctx, fs.Args())
+	status, err = r.run(ctx, fs.Args())
 	if err != nil {
 		refusal(w.err, "run", err)
 		status = runStatus(err)
@@ -61,6 +66,7 @@ type runner struct {
 	flags   *runFlags
 	log     *audit.Log
 	host    host.Host
+	unfit   error // why this process cannot launch
 	outcome outcome
 	programs
 
@@ -101,11 +107,13 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 		return 125, err
 	}
 	d := r.w.dirs()
-	r.host = host.Quick()
+	if r.unfit != nil {
+		return 125, r.deny(r.unfit, nil)
+	}
 	if err := r.host.Launch(); err != nil {
 		return 125, r.deny(err, nil)
 	}
-	if r.programs, err = d.programs(); err != nil {
+	if r.programs, err = d.programs(r.host); err != nil {
 		return 125, r.deny(err, nil)
 	}
 	r.later(r.programs.close)

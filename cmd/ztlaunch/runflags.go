@@ -17,14 +17,14 @@ import (
 type runFlags struct {
 	trustFlags
 	fetchFlags
-	env, envFiles, volumes, mounts, tmpfs, labels, models []string
-	caps                                                  []string
-	workDir, user, name, entrypoint, network, hostname    string
-	memory, result, task, as                              string
-	cpus                                                  float64
-	pids                                                  int64
-	interactive, terminal                                 bool
-	set                                                   *pflag.FlagSet
+	env, envFiles, volumes, mounts, tmpfs, labels, models, unsafe []string
+	caps                                                          []string
+	workDir, user, name, entrypoint, network, hostname            string
+	memory, result, task, as                                      string
+	cpus                                                          float64
+	pids                                                          int64
+	interactive, terminal                                         bool
+	set                                                           *pflag.FlagSet
 }
 
 // flags declares them. Those that docker has and that change nothing here are
@@ -57,6 +57,7 @@ func (f *runFlags) flags() *pflag.FlagSet {
 	fs.StringVar(&f.task, "task", "", "a task file")
 	fs.StringVar(&f.as, "as", "", "the name that the policy knows a folder or archive by")
 	fs.StringVar(&f.result, "result", "", "write the outcome as JSON to FILE or fd:N")
+	fs.StringArrayVar(&f.unsafe, "unsafe", nil, "no-limits: run where nothing can bound memory and processors; recorded")
 	f.fetchFlags.declare(fs)
 	f.trustFlags.declare(fs)
 	for _, r := range refusedFlags {
@@ -152,7 +153,12 @@ func (f *runFlags) refuse() error {
 // task turns the flags into what the plan is asked for.
 func (f *runFlags) ask(w world, id string, command []string) (plan.Task, error) {
 	t := plan.Task{ID: id, Name: f.name, Labels: f.labels, Command: command, WorkDir: f.workDir, User: f.user,
-		Hostname: f.hostname, Terminal: f.terminal, Typed: true}
+		Hostname: f.hostname, Terminal: f.terminal, Unsafe: f.unsafe, Typed: true}
+	for _, word := range f.unsafe {
+		if word != plan.NoLimits {
+			return plan.Task{}, wrong("read --unsafe "+word, plan.NoLimits, "drop it")
+		}
+	}
 	if f.set.Changed("entrypoint") {
 		t.Entrypoint = &f.entrypoint
 	}

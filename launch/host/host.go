@@ -13,6 +13,8 @@
 package host
 
 import (
+	"cmp"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +33,7 @@ type Host struct {
 	Hierarchies []Hierarchy // as mounted
 	Sysadmin    bool        // CAP_SYS_ADMIN is effective
 	Initial     bool        // in the first user namespace
+	IDs         uint64      // uids and gids of this user namespace, from 0 on without a gap
 	Nested      string      // what shows that this is a container; "" if nothing does
 	Abilities   []Ability   // from Probe; nil from Quick
 }
@@ -83,6 +86,7 @@ func Quick() Host {
 		h.Sysadmin = hasCapability(string(b), unix.CAP_SYS_ADMIN)
 	}
 	h.Initial = namespace("user") == firstUser
+	h.IDs = min(mapped("uid"), mapped("gid"))
 	h.Nested = nested()
 	return h
 }
@@ -105,8 +109,66 @@ func (h Host) Ability(name string) (Ability, bool) {
 	return h.Abilities[i], true
 }
 
-// Launch refuses a host on which no root can be sealed: that takes CAP_SYS_ADMIN
-// in the first user namespace.
+// Unlimited names those of the controllers that no cgroup of this process's can
+// bound: there is no hierarchy for it, or none in which it may make a cgroup, which
+// is tried. It leaves the cgroup /ztlaunch, which every launch shares.
+func (h Host) Unlimited(controllers ...string) []string {
+	var none []string
+	for _, controller := range controllers {
+		if !slices.ContainsFunc(h.Hierarchies, func(c Hierarchy) bool {
+			return slices.Contains(c.Controllers, controller) && ours(c.Path)
+		}) {
+			none = append(none, controller)
+		}
+	}
+	return none
+}
+
+// ours says whether a launch may make its cgroup in the hierarchy at path.
+func ours(path string) bool {
+	at := filepath.Join(path, "ztlaunch")
+	if err := unix.Mkdir(at, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
+		return false
+	}
+	return unix.Faccessat(unix.AT_FDCWD, at, unix.W_OK|unix.X_OK, unix.AT_EACCESS) == nil
+}
+
+// mapped counts the ids of a kind that the own user namespace has from 0 on.
+func mapped(kind string) uint64 {
+	b, err := os.ReadFile("/proc/thread-self/" + kind + "_map")
+	if err != nil {
+		return 0
+	}
+	var lines [][2]uint64
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) != 3 {
+			return 0
+		}
+		first, err1 := strconv.ParseUint(f[0], 10, 64)
+		count, err2 := strconv.ParseUint(f[2], 10, 64)
+		if err1 != nil || err2 != nil {
+			return 0
+		}
+		lines = append(lines, [2]uint64{first, count})
+	}
+	slices.SortFunc(lines, func(a, b [2]uint64) int { return cmp.Compare(a[0], b[0]) })
+	next := uint64(0)
+	for _, l := range lines {
+		if l[0] != next {
+			break
+		}
+		next += l[1]
+	}
+	return next
+}
+
+// taskIDs is how many ids a task has.
+const taskIDs = 1 << 16
+
+// Launch refuses a process that cannot launch as it is: without CAP_SYS_ADMIN, or in
+// a user namespace with fewer ids than a task has. In one with enough of them roots
+// are extracted, and package outer makes such a one where the host lets it.
 //
 // Code: host-cannot-launch.
 func (h Host) Launch() error {
@@ -116,8 +178,12 @@ func (h Host) Launch() error {
 		where = ", in a container (" + h.Nested + ")"
 	}
 	switch {
-	case h.Sysadmin && h.Initial:
+	case h.Sysadmin && (h.Initial || h.IDs >= taskIDs):
 		return nil
+	case !h.Initial && h.Sysadmin:
+		e.Expected = "65536 uids and gids in this user namespace"
+		e.Found = strconv.FormatUint(h.IDs, 10) + where
+		e.Next = "run ztlaunch on the host itself; ztlaunch verify works here"
 	case !h.Initial:
 		e.Found = "another user namespace" + where
 		e.Next = "run ztlaunch on the host itself; ztlaunch verify works here"

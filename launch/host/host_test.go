@@ -99,8 +99,10 @@ func TestLaunch(t *testing.T) {
 		{Host{Sysadmin: true, Initial: true, Nested: "/.dockerenv"}, "", ""},
 		{Host{Initial: true}, "no CAP_SYS_ADMIN", "sudo"},
 		{Host{Initial: true, Nested: "/.dockerenv"}, "no CAP_SYS_ADMIN, in a container (/.dockerenv)", "give this container"},
-		{Host{Sysadmin: true}, "another user namespace", "on the host itself"},
-		{Host{Sysadmin: true, Nested: "container=lxc"}, "another user namespace, in a container (container=lxc)", "on the host itself"},
+		{Host{Sysadmin: true, IDs: 1 << 16}, "", ""},
+		{Host{Sysadmin: true, IDs: 1}, "1", "on the host itself"},
+		{Host{Sysadmin: true, IDs: 65535, Nested: "container=lxc"}, "65535, in a container (container=lxc)", "on the host itself"},
+		{Host{IDs: 1 << 16}, "another user namespace", "on the host itself"},
 	} {
 		err := c.h.Launch()
 		if c.found == "" {
@@ -116,8 +118,8 @@ func TestLaunch(t *testing.T) {
 	}
 }
 
-// Without capabilities, and in a user namespace that has all of them, a launch
-// is refused.
+// Without capabilities, and in a user namespace that has all of them and one id, a
+// launch is refused.
 func TestLaunchRefuses(t *testing.T) {
 	needRoot(t)
 	one := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}
@@ -127,7 +129,7 @@ func TestLaunchRefuses(t *testing.T) {
 		want string
 	}{
 		{"nobody", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}, "host-cannot-launch | no CAP_SYS_ADMIN"},
-		{"userns", &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: one, GidMappings: one}, "host-cannot-launch | another user namespace"},
+		{"userns", &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: one, GidMappings: one}, "host-cannot-launch | 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cmd := exec.Command("/proc/self/exe")

@@ -31,7 +31,7 @@ func Probe(scratch string) Host {
 	}{
 		{"privilege", h.privilege, "sudo ztlaunch ..., on the host itself"},
 		{"cgroups", h.cgroups, "mount the cgroup hierarchies: systemd does, or apt-get install cgroupfs-mount"},
-		{"limits", h.limits, "boot with cgroup_enable=memory; a cgroup2 parent must delegate cpu, memory and pids"},
+		{"limits", h.limits, "sudo ztlaunch ...; boot with cgroup_enable=memory"},
 		{"userns", userns, "sysctl user.max_user_namespaces=15000 kernel.apparmor_restrict_unprivileged_userns=0"},
 		{"idmap", idmap, "a kernel from 6.3 on"},
 		{"ramfs-sealed", ramfsSealed, "run as root on the host itself"},
@@ -68,6 +68,9 @@ func (h Host) privilege(string) (string, error) {
 	if err := h.Launch(); err != nil {
 		return "", err
 	}
+	if !h.Initial {
+		return "CAP_SYS_ADMIN in a user namespace of " + strconv.FormatUint(h.IDs, 10) + " ids", nil
+	}
 	return "CAP_SYS_ADMIN in the first user namespace", nil
 }
 
@@ -90,14 +93,8 @@ func (h Host) cgroups(string) (string, error) {
 }
 
 func (h Host) limits(string) (string, error) {
-	var missing []string
-	for _, c := range []string{"cpu", "memory", "pids"} {
-		if !h.Controller(c) {
-			missing = append(missing, c)
-		}
-	}
-	if len(missing) > 0 {
-		return "", errors.New("no controller for " + strings.Join(missing, ", "))
+	if missing := h.Unlimited("cpu", "memory", "pids"); len(missing) > 0 {
+		return "", errors.New("no cgroup to bound " + strings.Join(missing, ", "))
 	}
 	return "cpu, memory, pids", nil
 }
@@ -114,6 +111,9 @@ func userns(string) (string, error) {
 // child that is stopped at its first instruction and killed there.
 func newUserns() (*os.File, error) {
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 2_000_000_000, Size: 65536}}
+	if namespace("user") != firstUser { // which has its ids from 0 on
+		ids[0].HostID = 0
+	}
 	runtime.LockOSThread() // the tracer is a thread
 	defer runtime.UnlockOSThread()
 	child, err := os.StartProcess("/proc/self/exe", []string{"ztlaunch-userns"}, &os.ProcAttr{Env: []string{}, Sys: &syscall.SysProcAttr{

@@ -3,6 +3,8 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/ztlaunch/ztlaunch/verify/admit"
@@ -10,8 +12,9 @@ import (
 )
 
 // limits are what the task asked for, else the box's, else the defaults; one
-// above the box is refused, never cut silently.
-func limits(task Task, box admit.Box) (Limits, error) {
+// above the box is refused, never cut silently. What this host cannot bound is
+// refused too, unless the operator typed NoLimits and nobody else demands a limit.
+func limits(task Task, box admit.Box, h Host) (Limits, error) {
 	b := box.Limits
 	l := Limits{
 		Memory: cmp.Or(task.Limits.Memory, b.Memory, defaults.Memory),
@@ -38,6 +41,26 @@ func limits(task Task, box admit.Box) (Limits, error) {
 			Expected: "memory of at least 6m, cpus of at least 0.01, pids of at least 1",
 			Found:    fmt.Sprintf("memory %d, cpus %v, pids %d", l.Memory, l.CPUs, l.Pids)}
 	}
+	return unlimited(l, task, box, h)
+}
+
+// unlimited takes away the limits that this host cannot enforce.
+func unlimited(l Limits, task Task, box admit.Box, h Host) (Limits, error) {
+	refuse := func(expected string) error {
+		return &reason.Error{Code: reason.LimitsUnenforceable, What: "limit the task", Expected: expected,
+			Found: "nothing that could bound " + strings.Join(h.Unlimited, ", "), Next: "as root: sudo ztlaunch run ..."}
+	}
+	switch asked, b := task.Limits, box.Limits; {
+	case len(h.Unlimited) == 0:
+		return l, nil
+	case !slices.Contains(task.Unsafe, NoLimits):
+		return Limits{}, refuse("control groups that this user may make")
+	case b.Memory > 0 || b.CPUs > 0:
+		return Limits{}, refuse("the limits of the policy's box")
+	case asked.Memory > 0 || asked.CPUs > 0:
+		return Limits{}, refuse("the limits that were asked for")
+	}
+	l.Memory, l.CPUs = 0, 0
 	return l, nil
 }
 

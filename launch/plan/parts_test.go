@@ -224,3 +224,37 @@ func TestIntegrity(t *testing.T) {
 		}
 	}
 }
+
+// TestUnlimited plans for a host that can bound nothing.
+func TestUnlimited(t *testing.T) {
+	root := world(t)
+	none := Host{Unlimited: []string{"memory", "cpu"}}
+	for _, c := range []struct {
+		name, box string
+		task      Task
+		host      Host
+		ok        bool
+	}{
+		{"not-typed", "", Task{}, none, false},
+		{"another-word", "", Task{Unsafe: []string{"limits"}}, none, false},
+		{"typed", "", Task{Unsafe: []string{NoLimits}}, none, true},
+		{"asked", "", Task{Unsafe: []string{NoLimits}, Limits: Limits{CPUs: 1}}, none, false},
+		{"demanded", "box: {limits: {memory: 1GiB}}\n", Task{Unsafe: []string{NoLimits}}, none, false},
+		{"other-limits", "box: {limits: {pids: 10, time: 1h}}\n", Task{Unsafe: []string{NoLimits}}, none, true},
+		{"typed-in-vain", "", Task{Unsafe: []string{NoLimits}}, Host{PidsController: true}, true},
+	} {
+		c.task.ID = id("a")
+		p, err := Build(admission(t, root, ocispec.ImageConfig{Entrypoint: []string{"/agent"}}, c.box), root, c.task, Accounts{}, filter(), c.host)
+		if e, refused := reason.Of(err); c.ok != (err == nil) || refused && e.Code != reason.LimitsUnenforceable {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if err != nil {
+			continue
+		}
+		s, bounded := p.Spec(Paths{Scratches: make([]string, len(p.Scratches()))}), len(c.host.Unlimited) == 0
+		if (s.Linux.Resources.Memory != nil) != bounded || (s.Linux.Resources.CPU != nil) != bounded || (s.Linux.CgroupsPath != "") != bounded ||
+			(p.Limits().Memory > 0) != bounded || (len(s.Process.Rlimits) == 1) == bounded || len(s.Linux.Resources.Devices) != 1 {
+			t.Errorf("%s: %+v, %+v", c.name, p.Limits(), s.Linux.Resources)
+		}
+	}
+}

@@ -54,8 +54,9 @@ type Plan struct {
 
 // Host is what the plan must know of the host, as a plain value.
 type Host struct {
-	PidsController bool   // a cgroup hierarchy can limit the number of tasks
-	Integrity      string // how the roots are held: "sealed", "loop" or "extracted"
+	PidsController bool     // a cgroup hierarchy can limit the number of tasks
+	Unlimited      []string // what no cgroup can bound here: "memory", "cpu"
+	Integrity      string   // how the roots are held: "sealed", "loop" or "extracted"
 }
 
 // Missing is a mount point that the verified tree lacks. The launcher makes it
@@ -111,7 +112,7 @@ func Build(a admit.Admission, t tree.Tree, task Task, who Accounts, seccomp *spe
 	if err := integrity(h.Integrity, a.Box().Integrity); err != nil {
 		return Plan{}, err
 	}
-	if p.limits, err = limits(task, a.Box()); err != nil {
+	if p.limits, err = limits(task, a.Box(), h); err != nil {
 		return Plan{}, err
 	}
 	p.hostname = cmp.Or(task.Hostname, short(task.ID))

@@ -48,13 +48,15 @@ func (p Plan) Spec(at Paths) *specs.Spec {
 				{Type: specs.MountNamespace}, {Type: specs.PIDNamespace}, {Type: specs.IPCNamespace},
 				{Type: specs.UTSNamespace}, {Type: specs.NetworkNamespace}, {Type: specs.CgroupNamespace},
 			},
-			CgroupsPath:   p.Cgroup(),
 			Resources:     p.resources(),
 			Seccomp:       p.seccomp,
 			Sysctl:        map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"},
 			MaskedPaths:   maskedPaths(),
 			ReadonlyPaths: readonlyPaths(),
 		},
+	}
+	if len(p.host.Unlimited) == 0 {
+		s.Linux.CgroupsPath = p.Cgroup()
 	}
 	if p.terminal && p.console != (Size{}) {
 		s.Process.ConsoleSize = &specs.Box{Height: uint(p.console.Rows), Width: uint(p.console.Columns)}
@@ -69,11 +71,12 @@ func (p Plan) Spec(at Paths) *specs.Spec {
 func (p Plan) resources() *specs.LinuxResources {
 	memory, shares := p.limits.Memory, uint64(cpuPeriod.Microseconds())
 	quota := int64(p.limits.CPUs * float64(cpuPeriod.Microseconds()))
-	r := &specs.LinuxResources{
-		Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}},
-		Memory:  &specs.LinuxMemory{Limit: &memory},
-		CPU:     &specs.LinuxCPU{Quota: &quota, Period: &shares},
+	r := &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}}
+	if len(p.host.Unlimited) > 0 {
+		return r
 	}
+	r.Memory = &specs.LinuxMemory{Limit: &memory}
+	r.CPU = &specs.LinuxCPU{Quota: &quota, Period: &shares}
 	if p.host.PidsController {
 		pids := p.limits.Pids
 		r.Pids = &specs.LinuxPids{Limit: &pids}

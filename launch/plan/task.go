@@ -22,8 +22,13 @@ type Task struct {
 	Servers    []string // names of MCP servers bridged into the task
 	Caps       []string // capabilities, without CAP_
 	Limits     Limits   // zero fields mean the default
+	Unsafe     []string // the weaker modes that the operator typed for this run: NoLimits
 	Typed      bool     // the operator typed the grants; a task file's need box entries
 }
+
+// NoLimits is the word for a run whose memory and processors nothing bounds, where
+// nothing can. What can be bounded still is.
+const NoLimits = "no-limits"
 
 // Size is a terminal's size in characters.
 type Size struct{ Rows, Columns uint16 }

@@ -4,5 +4,5 @@ package reason
 const HostCannotLaunch Code = "host-cannot-launch"
 
 var hostRows = []Row{
-	{HostCannotLaunch, Host, "this process may not mount a sealed root: it lacks CAP_SYS_ADMIN in the first user namespace", "launch/host TestLaunchRefuses"},
+	{HostCannotLaunch, Host, "this process may not launch: it lacks CAP_SYS_ADMIN, or a user namespace with the ids of a task, and cannot make one", "launch/host TestLaunchRefuses"},
 }

@@ -14,6 +14,7 @@ const (
 	LimitExceeded        Code = "limit-exceeds-box"
 	CapNotGranted        Code = "capability-not-granted"
 	CapNeeded            Code = "capability-needed"
+	LimitsUnenforceable  Code = "limits-unenforceable"
 	IntegrityBelowBox    Code = "integrity-below-box"
 	FlagRefused          Code = "flag-refused"
 	LaunchFailed         Code = "launch-failed"
@@ -37,6 +38,7 @@ var planRows = []Row{
 	{LimitExceeded, Denied, "a limit asked for is above the policy's box", "launch/plan TestBuildRefuses/memory"},
 	{CapNotGranted, Denied, "a task asks for a capability and the policy's box does not grant it", "launch/plan TestCapabilities"},
 	{CapNeeded, Denied, "the task failed, and its program changes owners or users, for which it lacks a capability", "cmd/ztlaunch TestCapabilities"},
+	{LimitsUnenforceable, Host, "this host gives the launcher nothing that could bound the task's memory or processors", "launch/plan TestUnlimited"},
 	{IntegrityBelowBox, Host, "this host cannot hold a root as strongly as the policy's box demands", "launch/plan TestIntegrity"},
 	{FlagRefused, Denied, "a flag would open the box", "cmd/ztlaunch TestScript/flags"},
 	{Drift, Denied, "a byte of the running task no longer matches what was admitted", "cmd/ztlaunch TestDriftExtracted"},
