@@ -1,8 +1,9 @@
 package main
 
 import (
-	"os"
 	"path/filepath"
+
+	"github.com/ztlaunch/ztlaunch/launch/outer"
 )
 
 // dirs are where ztlaunch keeps what outlives a command. State is on disk; Run
@@ -20,7 +21,7 @@ func (w world) dirs() dirs {
 		return dirs{filepath.Join(at, "state"), filepath.Join(at, "run"), filepath.Join(at, "config")}
 	}
 	config := w.xdg("XDG_CONFIG_HOME", ".config")
-	if os.Geteuid() == 0 && !w.outer {
+	if outer.Caller() == 0 {
 		return dirs{"/var/lib/ztlaunch", "/run/ztlaunch", config}
 	}
 	d := dirs{State: w.xdg("XDG_STATE_HOME", ".local/state"), Config: config}
