@@ -2,14 +2,16 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
-// unreached reports a demand that is not met while discovery was incomplete:
-// nobody can tell whether what is missing exists.
+// unreached reports a demand that is not met while discovery was incomplete.
+// Where evidence is there and its bytes are wrong, that is the reason; else nobody
+// can tell whether what is missing exists.
 func (e *evaluation) unreached(d demand, f Finding, good []judged) {
 	var why []string
 	for _, p := range e.in.Problems {
@@ -17,8 +19,16 @@ func (e *evaluation) unreached(d demand, f Finding, good []judged) {
 		if f.Next == "" {
 			f.Next = p.Next
 		}
+		if p.Code.Class() == reason.Denied && f.Code == "" {
+			f.Code = p.Code
+		}
 	}
-	f.Code = reason.EvidenceUnreached
+	if slices.ContainsFunc(e.in.Problems, func(p *reason.Error) bool { return p.Code.Class() != reason.Denied }) {
+		f.Code = reason.EvidenceUnreached
+	}
+	if f.Code != reason.EvidenceUnreached && f.Next == "" {
+		f.Next = "copy the image and its evidence anew from where they were made"
+	}
 	f.Expected = fmt.Sprintf("%s by %s", d.word, words(names(d.by)))
 	f.Found = fmt.Sprintf("%d, and not all places could be asked: %s", len(match(good)), some(why))
 	if f.Next == "" {
