@@ -111,6 +111,15 @@ func (r *run) create(ctx context.Context) error {
 	if r.at, err = prepare(r.plan, r.parts, r.thread, r.dir); err != nil {
 		return err
 	}
+	if r.parts.Ground.ids.Caller() { // maybe without a cgroup
+		all, err := keeper.Userns(r.parts.Ground.userns)
+		if err == nil {
+			err = r.parts.Keeper.Will(all)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	bundle := filepath.Join(r.dir, "bundle")
 	config, err := json.Marshal(r.plan.Spec(r.at))
 	if err == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +36,12 @@ func clean(dir string, entries []Entry) error {
 			return nil
 		}
 		return killInit(e.Init, e.Start)
+	})
+	each(func(e Entry) error {
+		if e.Userns == 0 {
+			return nil
+		}
+		return killUserns(e.Userns)
 	})
 	each(func(e Entry) error {
 		if e.Mount == "" {
@@ -87,6 +94,53 @@ func killInit(pid int, start uint64) error {
 		}
 	}
 	return errors.New("does not die")
+}
+
+// killUserns kills the processes of a user namespace until none is left.
+func killUserns(ino uint64) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		left, err := inUserns(ino)
+		if err != nil || left == 0 {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d processes do not die", left)
+		}
+	}
+}
+
+// inUserns counts those that it had to kill.
+func inUserns(ino uint64) (killed int, err error) {
+	names, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0, err
+	}
+	for _, n := range names {
+		pid, err := strconv.Atoi(n.Name())
+		if err != nil || pid <= 1 {
+			continue
+		}
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			continue // gone, or a thread
+		}
+		over := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} // and perhaps not waited for
+		var st unix.Stat_t
+		if unix.Stat("/proc/"+n.Name()+"/ns/user", &st) == nil && st.Ino == ino && !ended(over) { // fd holds the id
+			killed++
+			err = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+		}
+		unix.Close(fd)
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			return killed, fmt.Errorf("kill process %d: %w", pid, err)
+		}
+	}
+	return killed, nil
+}
+
+func ended(p []unix.PollFd) bool {
+	n, err := unix.Poll(p, 0)
+	return err == nil && n > 0
 }
 
 // unmount detaches every mount at the path.

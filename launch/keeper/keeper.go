@@ -15,6 +15,7 @@
 //	folder  absolute path    removed with all that is in it
 //	mount   absolute path    unmounted, detached
 //	init    a process id     with "start", its start time in clock ticks
+//	userns  an inode number  of a user namespace: every process in it is killed
 //
 // A line is written before its thing exists (init: as soon as it is known), so
 // a name without a thing is usual and a thing without a name impossible. A last
@@ -29,7 +30,7 @@
 //
 // Cleaning goes: kill everything in the cgroups (cgroup.kill where there is a
 // cgroup2 hierarchy; else freeze, kill each process by pidfd, thaw), kill init by
-// its pidfd, remove the cgroups deepest first, unmount, remove folders, remove
+// its pidfd, and whatever is in the task's user namespace, remove the cgroups deepest first, unmount, remove folders, remove
 // the task's folder. It trusts names that the launcher chose, never the runtime's
 // state: a create that was killed leaves that unusable. What fails is said in
 // RUN/tasks/NAME/failed, stays recorded, and is tried again by Sweep.

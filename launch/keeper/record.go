@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // recordMax bounds a record, in bytes; a launch writes a few hundred.
@@ -23,6 +25,7 @@ type Entry struct {
 	Mount  string `json:"mount,omitempty"`
 	Init   int    `json:"init,omitempty"`
 	Start  uint64 `json:"start,omitempty"`
+	Userns uint64 `json:"userns,omitempty"`
 }
 
 // Cgroup names a cgroup, "/ztlaunch/ID", in whatever hierarchies exist.
@@ -41,6 +44,16 @@ func Init(pid int) (Entry, error) {
 	return Entry{Init: pid, Start: start}, err
 }
 
+// Userns names the task's user namespace, for launches that may make no cgroup: an
+// init that the runtime has left waiting is found there before its id is known.
+func Userns(ns *os.File) (Entry, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(ns.Fd()), &st); err != nil {
+		return Entry{}, os.NewSyscallError("fstat", err)
+	}
+	return Entry{Userns: st.Ino}, nil
+}
+
 // String is the entry for people: "cgroup /ztlaunch/x".
 func (e Entry) String() string {
 	switch {
@@ -50,6 +63,8 @@ func (e Entry) String() string {
 		return "folder " + e.Folder
 	case e.Mount != "":
 		return "mount " + e.Mount
+	case e.Userns != 0:
+		return "user namespace " + strconv.FormatUint(e.Userns, 10)
 	}
 	return "process " + strconv.Itoa(e.Init)
 }
@@ -94,6 +109,13 @@ func (e Entry) check() error {
 	if e.Init != 0 {
 		kinds++
 		if e.Init <= 1 {
+			return errEntry
+		}
+	}
+	if e.Userns != 0 {
+		kinds++
+		var own unix.Stat_t
+		if err := unix.Stat("/proc/self/ns/user", &own); err != nil || own.Ino == e.Userns {
 			return errEntry
 		}
 	}
