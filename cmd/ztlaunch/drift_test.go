@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -247,6 +248,38 @@ func TestDriftExtracted(t *testing.T) {
 				t.Errorf("%+v, want %s at %s, found %s", o.Drift, c.code, c.path, c.found)
 			}
 		})
+	}
+}
+
+// TestDriftMountedOver mounts something over the task's programs, in its own mount
+// namespace, where the launcher's mount does not show it.
+func TestDriftMountedOver(t *testing.T) {
+	l, ref := driftLab(t, "extracted")
+	if l == nil {
+		return
+	}
+	o := attacked(t, l, ref, func(launcher int) error {
+		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", inits(launcher)[0]))
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		done := make(chan error)
+		go func() {
+			runtime.LockOSThread() // and never unlocked: the thread ends in the task's namespace
+			err := unix.Unshare(unix.CLONE_FS)
+			if err == nil {
+				err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS)
+			}
+			if err == nil {
+				err = unix.Mount("tmpfs", "/bin", "tmpfs", 0, "")
+			}
+			done <- err
+		}()
+		return <-done
+	})
+	if len(o.Drift) == 0 || o.Drift[0].Path != "/bin" || o.Drift[0].Code != reason.DriftMount {
+		t.Errorf("%+v", o.Drift)
 	}
 }
 
