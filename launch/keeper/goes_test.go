@@ -119,4 +119,3 @@ func TestUsernsGoes(t *testing.T) {
 		t.Errorf("the own namespace may be named: %v", err)
 	}
 }
-
