@@ -75,6 +75,25 @@ func TestWorkFolderGrantsNothing(t *testing.T) {
 	l.ok("run", "--policy", "policy.yaml", ref, "true")
 }
 
+// TestSweeps leaves what a launch leaves whose launcher and keeper were killed
+// together: the next launch cleans up after it.
+func TestSweeps(t *testing.T) {
+	l := newLab(t)
+	ref := l.image("tools")
+	made := filepath.Join(l.root, "run", "made")
+	l.write("zt/run/made/file", "x")
+	l.write("zt/run/tasks/0123456789abcdef/record", fmt.Sprintf("{\"folder\":%q}\n", made))
+	for _, dir := range []string{"zt", "zt/run", "zt/run/tasks", "zt/run/tasks/0123456789abcdef"} {
+		if err := os.Chmod(filepath.Join(l.dir, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.ok("run", "--key", "release.pub", ref, "true")
+	if _, err := os.Stat(made); err == nil {
+		t.Error("the recorded folder stayed")
+	}
+}
+
 // TestRefusedFlags reads each flag that would open the box.
 func TestRefusedFlags(t *testing.T) {
 	l := newLab(t)

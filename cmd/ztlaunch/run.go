@@ -117,7 +117,7 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 		return 125, r.deny(err, nil)
 	}
 	r.later(r.programs.close)
-	ground := r.lay(d)
+	r.sweep(d)
 	k, err := keeper.Start(d.Run, r.programs.keeper)
 	if err != nil {
 		return 125, r.deny(err, nil)
@@ -127,6 +127,7 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 			refusal(r.w.err, "run", err)
 		}
 	})
+	ground := r.lay(d)
 
 	a, err := r.admit(ctx, d, ref)
 	if err != nil {
@@ -156,6 +157,18 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 	defer stop()
 	b := box{runner: r, dirs: d, keeper: k, ground: ground, models: models, servers: servers, stdio: stdio, signals: signals}
 	return b.launch(ctx, a, ask)
+}
+
+// sweep cleans up after launches that were killed together with their keepers,
+// beside this one.
+func (r *runner) sweep(d dirs) {
+	swept := make(chan error, 1)
+	go func() { swept <- keeper.Sweep(d.Run) }()
+	r.later(func() {
+		if err := <-swept; err != nil {
+			refusal(r.w.err, "run", err)
+		}
+	})
 }
 
 // read takes REF and the command from the words, or the task file.
