@@ -19,15 +19,22 @@ import (
 func Decode(raw []byte) (Tree, error) {
 	d := decoder{rest: unsafe.String(unsafe.SliceData(raw), len(raw))}
 	l := lines{text: d.rest}
+	// No field holds a newline, so this is where the canonical text ends, if it does.
+	end := strings.LastIndex(d.rest, "\nblobs ") + 1
+	sum := make(chan digest.Digest, 1)
+	go func() { sum <- digest.FromBytes(raw[:end]) }()
 	sizes, ok := d.entries(&l)
 	if !ok {
 		return Tree{}, d.refusal()
 	}
-	canonical := raw[:len(raw)-len(d.rest)]
+	if len(raw)-len(d.rest) != end {
+		d.fail("no line \"blobs N\"")
+		return Tree{}, d.refusal()
+	}
 	if !d.places(&l, sizes) {
 		return Tree{}, d.refusal()
 	}
-	return Tree{rows: &l, digest: digest.FromBytes(canonical)}, nil
+	return Tree{rows: &l, digest: <-sum}, nil
 }
 
 // lines are the entries of an encoded Tree that Decode found nothing wrong with.
