@@ -3,6 +3,7 @@ package launch
 import (
 	"os"
 
+	"github.com/ztlaunch/ztlaunch/launch/keeper"
 	"github.com/ztlaunch/ztlaunch/launch/rootfs"
 )
 
@@ -15,8 +16,8 @@ type Ground struct {
 }
 
 // Lay makes the user namespace of ids and takes these over, also when it fails.
-func Lay(ids *rootfs.IDs) (Ground, error) {
-	userns, err := rootfs.NewUserns(ids.Maps())
+func Lay(ids *rootfs.IDs, k *keeper.Keeper) (Ground, error) {
+	userns, err := k.Userns(ids.Maps())
 	if err != nil {
 		_ = ids.Release() // the lock goes with the process at the latest
 		return Ground{}, refused("make the task's user namespace", err)

@@ -72,14 +72,14 @@ func newStage(t *testing.T, form rootfs.Form, task plan.Task, args ...string) st
 	check(t, err)
 	ids, err := rootfs.TakeIDs(filepath.Join(dir, "ids"), rootfs.DefaultIDs(), nil)
 	check(t, err)
-	ground, err := launch.Lay(ids)
-	check(t, err)
-	t.Cleanup(ground.Close)
 	self, err := program.Open("/proc/self/exe")
 	check(t, err)
 	t.Cleanup(self.Close)
 	k, err := keeper.Start(filepath.Join(dir, "run"), self)
 	check(t, err)
+	ground, err := launch.Lay(ids, k)
+	check(t, err)
+	t.Cleanup(ground.Close)
 	t.Cleanup(func() {
 		_ = k.Close() // a test may have killed it
 		if left, err := os.ReadDir(filepath.Join(dir, "run", "tasks")); err != nil || len(left) != 0 {

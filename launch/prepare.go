@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ztlaunch/ztlaunch/launch/keeper"
 	"github.com/ztlaunch/ztlaunch/launch/plan"
 	"github.com/ztlaunch/ztlaunch/launch/rootfs"
 )
@@ -70,7 +71,7 @@ func (b *builder) clone(p plan.Plan, parts Parts, userns *os.File) (err error) {
 		b.models = append(b.models, m)
 	}
 	for _, bind := range p.Binds() {
-		m, err := b.bind(bind)
+		m, err := b.bind(bind, parts.Keeper)
 		if err != nil {
 			return err
 		}
@@ -82,11 +83,11 @@ func (b *builder) clone(p plan.Plan, parts Parts, userns *os.File) (err error) {
 // bind clones a host folder from the descriptor that was judged, with the
 // source's owner mapped to the task's user and nobody else mapped; where the task's
 // user is the launcher's own, nothing is mapped.
-func (b *builder) bind(bind plan.Bind) (*os.File, error) {
+func (b *builder) bind(bind plan.Bind, k *keeper.Keeper) (*os.File, error) {
 	var owner *os.File
 	if !b.ids.Caller() {
 		var err error
-		owner, err = rootfs.NewUserns(
+		owner, err = k.Userns(
 			rootfs.OwnerMap(bind.Source.UID, b.ids.Base, bind.UID), rootfs.OwnerMap(bind.Source.GID, b.ids.Base, bind.GID))
 		if err != nil {
 			return nil, refused("map the owner of "+bind.Source.Asked, err)

@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/ztlaunch/ztlaunch/launch"
+	"github.com/ztlaunch/ztlaunch/launch/keeper"
 	"github.com/ztlaunch/ztlaunch/launch/rootfs"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
@@ -13,10 +14,10 @@ import (
 // waits for the end of it. Where owners cannot be mapped the task's user is the
 // caller, so there the ground has to wait for the user. It is given back when the
 // run is over.
-func (r *runner) lay(d dirs) func(uid, gid uint32) (launch.Ground, error) {
+func (r *runner) lay(d dirs, k *keeper.Keeper) func(uid, gid uint32) (launch.Ground, error) {
 	if !r.host.Initial {
 		return func(uid, gid uint32) (launch.Ground, error) {
-			g, err := launch.Lay(rootfs.CallerIDs(uid, gid))
+			g, err := launch.Lay(rootfs.CallerIDs(uid, gid), k)
 			r.later(g.Close)
 			return g, err
 		}
@@ -32,7 +33,7 @@ func (r *runner) lay(d dirs) func(uid, gid uint32) (launch.Ground, error) {
 		}
 		var ids *rootfs.IDs
 		if ids, err = rootfs.TakeIDs(d.ids(), rootfs.DefaultIDs(), covered); err == nil {
-			g, err = launch.Lay(ids)
+			g, err = launch.Lay(ids, k)
 		}
 	}()
 	r.later(func() {

@@ -53,8 +53,8 @@ func TestRooms(t *testing.T) {
 	}
 	pure := []string{"verify/policy", "verify/admit", "verify/tree", "launch/plan"}
 	leaves := []string{"verify/artifact", "verify/content", "verify/tree", "verify/trust", "verify/sign", "launch/audit", "launch/host",
-		"launch/program", "launch/runc", "launch/keeper", "launch/outer", "sbom", "profiles", "verify/reason", "launch/egress", "launch/mcp"}
-	mayImport := map[string][]string{"verify/tree": {"verify/content"}, "launch/runc": {"launch/program"}, "launch/keeper": {"launch/program"}}
+		"launch/program", "launch/userns", "launch/runc", "launch/keeper", "launch/outer", "sbom", "profiles", "verify/reason", "launch/egress", "launch/mcp"}
+	mayImport := map[string][]string{"verify/tree": {"verify/content"}, "launch/runc": {"launch/program"}, "launch/keeper": {"launch/program", "launch/userns"}}
 	for _, p := range packages(t) {
 		if slices.Contains(tests, p.ImportPath) {
 			continue

@@ -127,7 +127,7 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 			refusal(r.w.err, "run", err)
 		}
 	})
-	ground := r.lay(d)
+	ground := r.lay(d, k)
 
 	a, err := r.admit(ctx, d, ref)
 	if err != nil {

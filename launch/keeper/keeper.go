@@ -24,7 +24,9 @@
 //
 // Launcher and keeper share a socket (AF_UNIX, SOCK_SEQPACKET). The launcher
 // sends "h" with a descriptor for the keeper to hold open, and "d" when all is
-// clean. The end of the file without "d" means that the launcher died. The
+// clean. It sends "n" and the maps in JSON to be given a user namespace, which a
+// small process makes for less than a large one: the answer is "n" with its
+// descriptor, or "e" and the error's text. The end of the file without "d" means that the launcher died. The
 // launcher's end is inherited by the runtime's process while that runs, so the
 // keeper begins only when nobody is left who could make anything new.
 //
@@ -48,6 +50,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -56,6 +59,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ztlaunch/ztlaunch/launch/program"
+	"github.com/ztlaunch/ztlaunch/launch/userns"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -72,11 +76,16 @@ func Pin() string { return pin }
 
 const recordName = "record"
 
-// The messages from launcher to keeper.
+// The messages from launcher to keeper, and its answers.
 const (
-	hold = 'h'
-	done = 'd'
+	hold  = 'h'
+	done  = 'd'
+	space = 'n' // a user namespace; answered with its descriptor, or
+	fault = 'e' // with why there is none
 )
+
+// requestMax bounds a message, in bytes.
+const requestMax = 4096
 
 // Keeper is the launcher's hold on its keeper. Its methods may be called from
 // several goroutines.
@@ -86,7 +95,9 @@ type Keeper struct {
 	line    *os.File // the launcher's end of the socket
 	process *os.Process
 	lost    chan struct{}
+	answers chan answer
 
+	ask     sync.Mutex // held from a request to its answer
 	mu      sync.Mutex
 	record  *os.File
 	entries []Entry
@@ -117,7 +128,7 @@ func start(run string, p program.Program, held []*os.File) (*Keeper, error) {
 	}
 	var name [8]byte
 	_, _ = rand.Read(name[:]) // never fails
-	k := &Keeper{dir: filepath.Join(tasks, hex.EncodeToString(name[:])), lost: make(chan struct{})}
+	k := &Keeper{dir: filepath.Join(tasks, hex.EncodeToString(name[:])), lost: make(chan struct{}), answers: make(chan answer)}
 	// The process comes before the folder: whenever the launcher dies, somebody
 	// knows the folder's name.
 	if err := k.launch(p, held); err != nil {
@@ -150,7 +161,7 @@ func (k *Keeper) settle() error {
 	var err error
 	k.record, err = os.OpenFile(filepath.Join(k.dir, recordName), os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 	if err == nil {
-		err = k.send(hold, k.lock)
+		err = k.send(hold, nil, k.lock)
 	}
 	return err
 }
@@ -210,11 +221,95 @@ func (k *Keeper) launch(p program.Program, held []*os.File) error {
 	return err
 }
 
-// watch learns when the keeper is gone: it never sends.
+// answer is what the keeper said to a request.
+type answer struct {
+	file *os.File // of space
+	why  string   // of fault
+}
+
+// watch passes answers on, and learns when the keeper is gone.
 func (k *Keeper) watch() {
 	defer close(k.lost)
-	var b [1]byte
-	_, _ = k.line.Read(b[:])
+	for {
+		a, err := k.receive()
+		if err != nil {
+			return
+		}
+		k.answers <- a
+	}
+}
+
+// receive waits for one answer.
+func (k *Keeper) receive() (answer, error) {
+	raw, err := k.line.SyscallConn()
+	if err != nil {
+		return answer{}, err
+	}
+	b, rights := make([]byte, requestMax), make([]byte, unix.CmsgSpace(4))
+	var n, control int
+	var got error
+	err = raw.Read(func(fd uintptr) bool {
+		n, control, _, _, got = unix.Recvmsg(int(fd), b, rights, unix.MSG_CMSG_CLOEXEC)
+		return !errors.Is(got, unix.EAGAIN) && !errors.Is(got, unix.EINTR)
+	})
+	if err := errors.Join(err, got); err != nil {
+		return answer{}, err
+	}
+	if n == 0 {
+		return answer{}, io.EOF
+	}
+	if b[0] == fault {
+		return answer{why: string(b[1:n])}, nil
+	}
+	file, err := received(rights[:control])
+	return answer{file: file}, err
+}
+
+// received is the one descriptor that came with a message.
+func received(rights []byte) (*os.File, error) {
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil {
+		return nil, err
+	}
+	if len(messages) != 1 {
+		return nil, errors.New("no descriptor came along")
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		return nil, errors.Join(err, errors.New("no descriptor came along"))
+	}
+	return os.NewFile(uintptr(fds[0]), "userns"), nil
+}
+
+// Userns gives a new user namespace with these maps.
+//
+// Codes: keeper-failed; seal-unsupported, where the host allows none.
+func (k *Keeper) Userns(uids, gids []userns.Map) (*os.File, error) {
+	const what = "make user namespace"
+	k.ask.Lock()
+	defer k.ask.Unlock()
+	b, err := json.Marshal(maps{uids, gids})
+	if err == nil {
+		err = k.send(space, b, nil)
+	}
+	if err != nil {
+		return nil, &reason.Error{Code: reason.KeeperFailed, What: what, Err: err}
+	}
+	select {
+	case a := <-k.answers:
+		if a.file == nil {
+			return nil, &reason.Error{Code: reason.SealUnsupported, What: what, Expected: "a host that allows it", Found: a.why}
+		}
+		return a.file, nil
+	case <-k.lost:
+		return nil, &reason.Error{Code: reason.KeeperFailed, What: what, Expected: "a living keeper", Found: "none"}
+	}
+}
+
+// maps is what a request for a user namespace says.
+type maps struct {
+	UIDs []userns.Map `json:"uids"`
+	GIDs []userns.Map `json:"gids"`
 }
 
 // Dir is the task's own folder, empty but for the record. It goes when the task
@@ -260,13 +355,13 @@ func (k *Keeper) Will(entries ...Entry) error {
 //
 // Code: keeper-failed.
 func (k *Keeper) Hold(f *os.File) error {
-	if err := k.send(hold, f); err != nil {
+	if err := k.send(hold, nil, f); err != nil {
 		return &reason.Error{Code: reason.KeeperFailed, What: "hand " + f.Name() + " to the keeper", Err: err}
 	}
 	return nil
 }
 
-func (k *Keeper) send(message byte, f *os.File) error {
+func (k *Keeper) send(message byte, words []byte, f *os.File) error {
 	var rights []byte
 	if f != nil {
 		rights = unix.UnixRights(int(f.Fd()))
@@ -277,7 +372,7 @@ func (k *Keeper) send(message byte, f *os.File) error {
 	}
 	var sent error
 	err = raw.Write(func(fd uintptr) bool {
-		sent = unix.Sendmsg(int(fd), []byte{message}, rights, nil, unix.MSG_NOSIGNAL)
+		sent = unix.Sendmsg(int(fd), append([]byte{message}, words...), rights, nil, unix.MSG_NOSIGNAL)
 		return !errors.Is(sent, unix.EAGAIN)
 	})
 	return errors.Join(err, os.NewSyscallError("sendmsg", sent))
@@ -298,7 +393,7 @@ func (k *Keeper) Clean() error {
 		return err
 	}
 	k.clean = true
-	_ = k.send(done, nil) // lost to a keeper that is gone: there is nobody to tell
+	_ = k.send(done, nil, nil) // lost to a keeper that is gone: there is nobody to tell
 	return nil
 }
 

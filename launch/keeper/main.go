@@ -1,12 +1,15 @@
 package keeper
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"os/signal"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ztlaunch/ztlaunch/launch/userns"
 )
 
 // lineFD is the keeper's end of the socket. Descriptors above it are only held.
@@ -44,7 +47,7 @@ func Main(args []string) int {
 // listen receives until the launcher says that all is clean (true) or its end
 // is closed (false). Descriptors that come along stay open in this process.
 func listen(fd int) (over bool, err error) {
-	var b [16]byte
+	var b [requestMax]byte
 	rights := make([]byte, unix.CmsgSpace(4))
 	for {
 		n, _, _, _, err := unix.Recvmsg(fd, b[:], rights, unix.MSG_CMSG_CLOEXEC)
@@ -56,6 +59,26 @@ func listen(fd int) (over bool, err error) {
 			return false, nil
 		case b[0] == done:
 			return true, nil
+		case b[0] == space:
+			if err := give(fd, b[1:n]); err != nil {
+				return false, err
+			}
 		}
 	}
+}
+
+// give answers a request for a user namespace.
+func give(fd int, request []byte) error {
+	var m maps
+	err := json.Unmarshal(request, &m)
+	var f *os.File
+	if err == nil {
+		f, err = userns.New(m.UIDs, m.GIDs)
+	}
+	if err != nil {
+		text := append([]byte{fault}, err.Error()...)
+		return unix.Sendmsg(fd, text[:min(len(text), requestMax)], nil, nil, unix.MSG_NOSIGNAL)
+	}
+	defer f.Close()
+	return unix.Sendmsg(fd, []byte{space}, unix.UnixRights(int(f.Fd())), nil, unix.MSG_NOSIGNAL)
 }

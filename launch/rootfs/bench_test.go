@@ -138,7 +138,7 @@ func BenchmarkUserland(b *testing.B) {
 			_ = s.Close()
 		}
 	})
-	ns := userns(b, TaskMap(base), TaskMap(base))
+	ns := namespace(b, TaskMap(base), TaskMap(base))
 	s, _, err := k.Get(ctx, key("a"), tr, hour, noon)
 	if err != nil {
 		b.Fatal(err)
@@ -158,7 +158,7 @@ func BenchmarkUserland(b *testing.B) {
 func BenchmarkUserns(b *testing.B) {
 	needRoot(b)
 	for w := new(stopwatch); w.more(b); {
-		f, err := NewUserns(TaskMap(base), TaskMap(base))
+		f, err := newUserns(TaskMap(base), TaskMap(base))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ztlaunch/ztlaunch/launch/userns"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -118,20 +119,20 @@ func shifted(task, own uint32) uint32 {
 }
 
 // Maps are the uid and gid maps of the task's user namespace.
-func (i *IDs) Maps() (uids, gids []Map) {
+func (i *IDs) Maps() (uids, gids []userns.Map) {
 	if i.caller == nil {
 		return TaskMap(i.Base), TaskMap(i.Base)
 	}
 	return callerMap(i.caller.uid), callerMap(i.caller.gid)
 }
 
-func callerMap(own uint32) []Map {
-	all := []Map{{own, 0, 1}}
+func callerMap(own uint32) []userns.Map {
+	all := []userns.Map{{Inside: own, Count: 1}}
 	if own > 0 {
-		all = append(all, Map{0, 1, own})
+		all = append(all, userns.Map{Outside: 1, Count: own})
 	}
 	if own < BlockSize-1 {
-		all = append(all, Map{own + 1, own + 1, BlockSize - 1 - own})
+		all = append(all, userns.Map{Inside: own + 1, Outside: own + 1, Count: BlockSize - 1 - own})
 	}
 	return all
 }

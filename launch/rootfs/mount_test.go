@@ -7,10 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ztlaunch/ztlaunch/launch/userns"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/tree"
 )
@@ -35,9 +37,12 @@ func children(t testing.TB) string {
 	return all.String()
 }
 
-func userns(t testing.TB, uids, gids []Map) *os.File {
+// blockMap is TaskMap for a process that is started.
+var blockMap = []syscall.SysProcIDMap{{HostID: base, Size: BlockSize}}
+
+func namespace(t testing.TB, uids, gids []userns.Map) *os.File {
 	t.Helper()
-	f, err := NewUserns(uids, gids)
+	f, err := newUserns(uids, gids)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +59,7 @@ func TestNewUserns(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			f, err := NewUserns(TaskMap(base), TaskMap(base))
+			f, err := newUserns(TaskMap(base), TaskMap(base))
 			if err != nil {
 				t.Error(err)
 				return
@@ -72,7 +77,7 @@ func TestNewUserns(t *testing.T) {
 	if c := children(t); c != "" {
 		t.Errorf("children left: %s", c)
 	}
-	_, err = NewUserns([]Map{{0, 0, 0}}, nil)
+	_, err = newUserns([]userns.Map{{}}, nil)
 	wantCode(t, err, reason.SealUnsupported)
 }
 
@@ -197,7 +202,7 @@ func TestMountMapped(t *testing.T) {
 	needRoot(t)
 	tr, src := spooled(t, sample())
 	s := sealed(t, tr, src)
-	ns := userns(t, TaskMap(base), TaskMap(base))
+	ns := namespace(t, TaskMap(base), TaskMap(base))
 	for range 2 { // a seal serves many tasks
 		m, err := s.Mount(ns)
 		if err != nil {
@@ -256,7 +261,7 @@ func TestBind(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeAll(source)
-	ns := userns(t, OwnerMap(uid, base, user), OwnerMap(gid, base, user+1))
+	ns := namespace(t, OwnerMap(uid, base, user), OwnerMap(gid, base, user+1))
 	m, err := Bind(source, Attr{}, ns)
 	if err != nil {
 		t.Fatal(err)
@@ -334,7 +339,7 @@ func TestBindAlone(t *testing.T) {
 
 func TestBindNoIDMap(t *testing.T) {
 	needRoot(t)
-	ns := userns(t, OwnerMap(0, base, 0), OwnerMap(0, base, 0))
+	ns := namespace(t, OwnerMap(0, base, 0), OwnerMap(0, base, 0))
 	source, err := os.Open("/proc/sys")
 	if err != nil {
 		t.Fatal(err)
@@ -403,7 +408,7 @@ func TestPoints(t *testing.T) {
 	needRoot(t)
 	tr, src := spooled(t, sample())
 	s := sealed(t, tr, src)
-	ns := userns(t, TaskMap(base), TaskMap(base))
+	ns := namespace(t, TaskMap(base), TaskMap(base))
 	points := []Point{
 		{"work", true}, {"etc/app/conf.d", true}, {"etc/app/file", false}, {"var/tmp/in", true}, {"etc/hosts", false}, {"tmp", true},
 	}

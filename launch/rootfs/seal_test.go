@@ -461,7 +461,7 @@ func TestRootless(t *testing.T) {
 	if !isChild(t.Name()) {
 		needRoot(t)
 		again(t, t.Name(), base, &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
-			UidMappings: idMaps(TaskMap(base)), GidMappings: idMaps(TaskMap(base)), Credential: &syscall.Credential{}, GidMappingsEnableSetgroups: true})
+			UidMappings: blockMap, GidMappings: blockMap, Credential: &syscall.Credential{}, GidMappingsEnableSetgroups: true})
 		return
 	}
 	dir := filepath.Join(t.TempDir(), "root")

@@ -47,7 +47,7 @@ func try(ctx context.Context, form Form, t tree.Tree) (err error) {
 		return s.Prove()
 	}
 	ids := TaskMap(DefaultIDs().Start)
-	userns, err := NewUserns(ids, ids)
+	userns, err := newUserns(ids, ids)
 	if err != nil {
 		return err
 	}

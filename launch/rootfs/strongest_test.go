@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ztlaunch/ztlaunch/launch/userns"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -32,7 +33,7 @@ func TestStrongest(t *testing.T) {
 		t.Errorf("here: %q, %v", form, err)
 	}
 	again(t, t.Name(), base, &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
-		UidMappings: idMaps(TaskMap(base)), GidMappings: idMaps(TaskMap(base)), Credential: &syscall.Credential{}, GidMappingsEnableSetgroups: true})
+		UidMappings: blockMap, GidMappings: blockMap, Credential: &syscall.Credential{}, GidMappingsEnableSetgroups: true})
 	again(t, t.Name(), 65534, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}})
 }
 
@@ -69,7 +70,7 @@ func TestCallerIDs(t *testing.T) {
 		ids := CallerIDs(own, 65535-own)
 		uids, gids := ids.Maps()
 		for _, c := range []struct {
-			maps []Map
+			maps []userns.Map
 			own  uint32
 			f    func(uint32) uint32
 		}{{uids, own, ids.UID}, {gids, 65535 - own, ids.GID}} {
@@ -90,7 +91,7 @@ func TestCallerIDs(t *testing.T) {
 				t.Errorf("own %d: 70000 is %d", c.own, c.f(70000))
 			}
 		}
-		userns(t, uids, gids)
+		namespace(t, uids, gids)
 	}
 	if b := (&IDs{Base: base}); b.UID(7) != base+7 || b.GID(65535) != base+65535 || b.UID(1<<16) != base+65534 || b.Caller() {
 		t.Error("a block's ids")
@@ -110,7 +111,7 @@ func TestExtract(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	ns := userns(t, TaskMap(base), TaskMap(base))
+	ns := namespace(t, TaskMap(base), TaskMap(base))
 	m, err := s.Mount(ns)
 	if err != nil {
 		t.Fatal(err)

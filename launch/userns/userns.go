@@ -1,4 +1,11 @@
-package rootfs
+// Package userns makes user namespaces: maps of ids that mounts and tasks are
+// given, with no process in them.
+//
+// A namespace is made with a child that is born in it and traced: it stops before
+// the first instruction of its program, is never resumed, and is killed as soon as
+// its namespace is open. The child is a copy of this process until then, so a
+// namespace is cheap to make in a small process and dear in a large one.
+package userns
 
 import (
 	"errors"
@@ -12,20 +19,15 @@ import (
 
 // Map is one line of a user namespace's uid_map or gid_map: Count ids from Inside on
 // are Outside and following ones in the namespace of the caller.
-type Map struct{ Inside, Outside, Count uint32 }
+type Map struct {
+	Inside  uint32 `json:"inside"`
+	Outside uint32 `json:"outside"`
+	Count   uint32 `json:"count"`
+}
 
-// TaskMap maps a task's 65,536 ids to the block that starts at base.
-func TaskMap(base uint32) []Map { return []Map{{0, base, BlockSize}} }
-
-// OwnerMap maps exactly one id: the owner on disk appears to the task whose block
-// starts at base as its own id task, and what the task writes belongs to owner.
-func OwnerMap(owner, base, task uint32) []Map { return []Map{{owner, base + task, 1}} }
-
-// NewUserns makes a user namespace with the given maps and returns a descriptor of
-// it; the namespace lives as long as descriptors and mounts refer to it. It is made
-// with a child that is traced from its birth: it stops before the first instruction
-// of its program, is never resumed, and is killed as soon as its namespace is open.
-func NewUserns(uids, gids []Map) (*os.File, error) {
+// New makes a user namespace with the given maps and returns a descriptor of it; the
+// namespace lives as long as descriptors and mounts refer to it.
+func New(uids, gids []Map) (*os.File, error) {
 	type result struct {
 		f   *os.File
 		err error
@@ -35,17 +37,14 @@ func NewUserns(uids, gids []Map) (*os.File, error) {
 		// The tracer is a thread, and so is the parent that Pdeathsig means.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		f, err := tracedUserns(uids, gids)
+		f, err := traced(uids, gids)
 		done <- result{f, err}
 	}()
 	r := <-done
-	if r.err != nil {
-		return nil, unsupported("make user namespace", r.err)
-	}
-	return r.f, nil
+	return r.f, r.err
 }
 
-func tracedUserns(uids, gids []Map) (f *os.File, err error) {
+func traced(uids, gids []Map) (f *os.File, err error) {
 	child, err := os.StartProcess("/proc/self/exe", []string{"ztlaunch-userns"}, &os.ProcAttr{
 		Env: []string{},
 		Sys: &syscall.SysProcAttr{
@@ -63,7 +62,9 @@ func tracedUserns(uids, gids []Map) (f *os.File, err error) {
 	}
 	f, err = os.Open(fmt.Sprintf("/proc/%d/ns/user", child.Pid))
 	if err = errors.Join(err, reap(child)); err != nil {
-		closeAll(f)
+		if f != nil {
+			f.Close()
+		}
 		return nil, err
 	}
 	return f, nil
