@@ -1,7 +1,9 @@
 package profiles
 
 import (
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -22,10 +24,11 @@ func Native() Arch {
 // Default is the profile that a task runs under unless it brings its own, for
 // this host's architecture and no other: what moby's default profile gives a
 // container without capabilities, minus what agents never need (see never),
-// with socket, ioctl, clone, execveat and personality held to their arguments.
+// with socket, ioctl, clone, execveat, personality and the calls that give a file
+// its mode held to their arguments.
 //
 // Calls that C libraries and language runtimes probe for and can do without
-// (clone3, memfd_create) answer ENOSYS, so that callers fall back; the others
+// (clone3, memfd_create, openat2) answer ENOSYS, so that callers fall back; the others
 // answer EPERM. On an architecture for which nothing was generated it is the
 // zero profile, which no runtime accepts.
 func Default() Profile { return defaultFor(Native()) }
@@ -48,11 +51,12 @@ func defaultFor(arch Arch) Profile {
 	p.Rules = append(p.Rules, sockets()...)
 	p.Rules = append(p.Rules, personalities()...)
 	p.Rules = append(p.Rules, ioctls()...)
+	p.Rules = append(p.Rules, modes(listed)...)
 	absent := uint(enosys)
 	p.Rules = append(p.Rules,
 		allow("clone", masked(0, namespaces, 0)),
 		allow("execveat", masked(4, unix.AT_EMPTY_PATH, 0)), // a path, not a bare descriptor
-		Rule{Names: []string{"clone3", "memfd_create"}, Action: specs.ActErrno, Errno: &absent})
+		Rule{Names: []string{"clone3", "memfd_create", "openat2"}, Action: specs.ActErrno, Errno: &absent})
 	return p
 }
 
@@ -60,10 +64,37 @@ func defaultFor(arch Arch) Profile {
 // own way: moby's unconditional rules must not decide them.
 func conditional(name string) bool {
 	switch name {
-	case "socket", "socketpair", "personality", "ioctl", "execveat", "clone", "clone3", "memfd_create":
+	case "socket", "socketpair", "personality", "ioctl", "execveat", "clone", "clone3", "memfd_create", "openat2":
 		return true
 	}
-	return false
+	_, mode := modeArgs[name]
+	return mode
+}
+
+// modeArgs are the calls that give a file its mode, and which argument is it.
+var modeArgs = map[string]uint{"chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2, "creat": 1, "mknod": 1, "mknodat": 2,
+	"open": 2, "openat": 3}
+
+// modes allows them but for a mode with a set-ID bit. What a task writes into a
+// work mount belongs to the folder's owner: such a program would run as that
+// owner for anybody on the host, where no_new_privs and nosuid of the box do not
+// reach. open reads its mode only where it creates a file; where it does not, the
+// argument may be anything. openat2 has the mode behind a pointer, which no
+// filter can read, so it is absent.
+func modes(listed string) []Rule {
+	const creates = unix.O_CREAT | 0o20000000 // O_TMPFILE without O_DIRECTORY, which differs by architecture
+	var rules []Rule
+	for _, name := range slices.Sorted(maps.Keys(modeArgs)) {
+		if !slices.Contains(strings.Fields(listed), name) {
+			continue // an architecture without the older calls
+		}
+		at := modeArgs[name]
+		rules = append(rules, allow(name, masked(at, unix.S_ISUID|unix.S_ISGID, 0)))
+		if strings.HasPrefix(name, "open") {
+			rules = append(rules, allow(name, masked(at-1, creates, 0)))
+		}
+	}
+	return rules
 }
 
 // namespaces are the clone flags that make a namespace. CLONE_NEWTIME shares

@@ -227,7 +227,7 @@ func TestLint(t *testing.T) {
 		{"compat", func(p *Profile) { p.Arches = append(p.Arches[:1:1], specs.ArchX86) }, "error: architecture SCMP_ARCH_X86 "},
 		{"foreign", func(p *Profile) { p.Arches = []Arch{specs.ArchAARCH64} }, "error: architecture SCMP_ARCH_AARCH64"},
 		{"listener", func(p *Profile) { p.Listener = "/x" }, "error: a listener"},
-		{"ptrace", allowing("ptrace"), "error: syscalls[50]: ptrace: allowed"},
+		{"ptrace", allowing("ptrace"), "error: syscalls[61]: ptrace: allowed"},
 		{"io-uring", allowing("io_uring_enter"), "io_uring_enter: allowed"},
 		{"ptrace-logged", func(p *Profile) { p.Rules = append(p.Rules, Rule{Names: []string{"ptrace"}, Action: specs.ActLog}) }, "ptrace: allowed"},
 		{"ptrace-conditional", func(p *Profile) { p.Rules = append(p.Rules, allow("ptrace", equal(0, 0))) }, "ptrace: allowed"},
@@ -240,16 +240,16 @@ func TestLint(t *testing.T) {
 		{"ipc", allowing("ipc"), "ipc: allowed"},
 		{"notify-write", func(p *Profile) {
 			p.Rules = append(p.Rules, Rule{Names: []string{"write"}, Action: specs.ActNotify, Args: []Arg{equal(0, 9)}})
-		}, "error: syscalls[50]: write: runc cannot"},
-		{"ioctl", allowing("ioctl"), "warning: syscalls[50]: ioctl: allows TIOCSTI"},
+		}, "error: syscalls[61]: write: runc cannot"},
+		{"ioctl", allowing("ioctl"), "warning: syscalls[61]: ioctl: allows TIOCSTI"},
 		{"ioctl-not-equal", func(p *Profile) {
 			p.Rules = append(p.Rules[:1:1], allow("ioctl", Arg{Index: 1, Value: unix.TIOCSTI, Op: specs.OpNotEqual}))
 		}, "ioctl: allows TIOCLINUX"},
 		{"ioctl-high-bits", func(p *Profile) {
 			p.Rules = append(p.Rules[:1:1], allow("ioctl", Arg{Index: 1, Value: 0x6000, Op: specs.OpGreaterThan}))
 		}, "ioctl: allows TIOCSTI with high bits"},
-		{"personality", allowing("personality"), "warning: syscalls[50]: personality"},
-		{"memfd", allowing("memfd_create"), "warning: syscalls[50]: memfd_create: allowed"},
+		{"personality", allowing("personality"), "warning: syscalls[61]: personality"},
+		{"memfd", allowing("memfd_create"), "warning: syscalls[61]: memfd_create: allowed"},
 		{"vmsplice", allowing("vmsplice"), "vmsplice: allowed"},
 		{"flag", func(p *Profile) { p.Flags = []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagSpecAllow} }, "warning: flag"},
 		{"unequal", func(p *Profile) {

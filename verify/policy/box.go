@@ -150,7 +150,7 @@ func device(s string) bool {
 
 // Capabilities are those that a policy may grant: they act on the task's own
 // files, users and processes alone, inside its own user namespace.
-var Capabilities = []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"}
+var Capabilities = []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"}
 
 func capability(s string) bool { return slices.Contains(Capabilities, s) }
 
