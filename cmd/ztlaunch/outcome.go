@@ -1,9 +1,6 @@
 package main
 
 import (
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -97,58 +94,4 @@ func (o *outcome) fill(exit int, err error) {
 		f := asFailure(err, exit)
 		o.Failure = &f
 	}
-}
-
-// result is where --result goes; nil is nowhere.
-type result struct {
-	file *os.File
-	name string // renamed to, when whole; "" for a descriptor
-}
-
-// openResult opens the target before anything is done, so that a wrong one stops
-// the run.
-func openResult(to string) (*result, error) {
-	if to == "" {
-		return nil, nil
-	}
-	if n, ok := strings.CutPrefix(to, "fd:"); ok {
-		fd, err := strconv.Atoi(n)
-		if err != nil || fd < 1 {
-			return nil, wrong("read --result "+to, "FILE or fd:N", "--result result.json")
-		}
-		f := os.NewFile(uintptr(fd), to)
-		if _, err := f.Stat(); err != nil {
-			return nil, &reason.Error{Code: reason.FileUnwritable, What: "open --result " + to, Expected: "an open descriptor", Err: err}
-		}
-		return &result{file: f}, nil
-	}
-	if st, err := os.Stat(to); err == nil && !st.Mode().IsRegular() { // a pipe or a device is written to, never replaced
-		f, err := os.OpenFile(to, os.O_WRONLY, 0)
-		if err != nil {
-			return nil, &reason.Error{Code: reason.FileUnwritable, What: "open --result " + to, Expected: "a file that can be written", Err: err}
-		}
-		return &result{file: f}, nil
-	}
-	f, err := os.OpenFile(to+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return nil, &reason.Error{Code: reason.FileUnwritable, What: "open --result " + to, Expected: "a file in a writable folder", Err: err}
-	}
-	return &result{file: f, name: to}, nil
-}
-
-func (r *result) write(o outcome) error {
-	if r == nil {
-		return nil
-	}
-	err := writeJSON(r.file, o)
-	if cerr := r.file.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil && r.name != "" {
-		err = os.Rename(r.name+".new", r.name)
-	}
-	if err != nil {
-		return &reason.Error{Code: reason.OutputClosed, What: "write --result", Err: err}
-	}
-	return nil
 }

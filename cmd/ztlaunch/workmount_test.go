@@ -71,3 +71,29 @@ func TestSetID(t *testing.T) {
 		t.Errorf("an ordinary mode: %v, %v", st, err)
 	}
 }
+
+// TestResultInWork writes the outcome into a folder that the task writes to: what
+// the task puts there under any name neither leads it elsewhere nor replaces it.
+func TestResultInWork(t *testing.T) {
+	l := newLab(t)
+	l.copy(os.Getenv("ZTLAUNCH_DEBIAN"), "debian")
+	ref := "oci-layout:./debian"
+	l.ok("sign", "--key", "release.key", ref)
+	l.write("victim", "precious")
+	if err := os.Mkdir(filepath.Join(l.dir, "work"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const plant = `cd /work; for f in r.json r.json.new .r.json.new; do rm -f $f; ln -s ../victim $f; done; echo '{"exit": 0}' > forged; exit 9`
+	for range 2 {
+		a := l.run("run", "--key", "release.pub", "--result", "work/r.json", "-v", "./work:/work", ref, "sh", "-c", plant)
+		if o := l.outcomeOf("work/r.json"); a.status != 9 || o.Exit != 9 {
+			t.Errorf("status %d, outcome %+v, %s", a.status, o, a.err)
+		}
+		if st, err := os.Lstat(filepath.Join(l.dir, "work", "r.json")); err != nil || !st.Mode().IsRegular() {
+			t.Errorf("the result: %v, %v", st, err)
+		}
+	}
+	if b, err := os.ReadFile(filepath.Join(l.dir, "victim")); err != nil || string(b) != "precious" {
+		t.Errorf("the other file holds %q, %v", b, err)
+	}
+}

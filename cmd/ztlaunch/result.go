@@ -1,0 +1,104 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// result is where --result goes; nil is nowhere. A file's folder may be one that
+// the task or others write to, so nothing is there by name until the run is over,
+// and then under a name that nobody could know.
+type result struct {
+	file   *os.File // a descriptor, pipe or device; nil for a file
+	folder *os.Root // of a file
+	name   string   // in folder
+}
+
+// openResult looks at the target before anything is done, so that a wrong one
+// stops the run.
+func openResult(to string) (*result, error) {
+	if to == "" {
+		return nil, nil
+	}
+	fail := func(expected string, err error) (*result, error) {
+		return nil, &reason.Error{Code: reason.FileUnwritable, What: "open --result " + to, Expected: expected, Err: err}
+	}
+	if n, ok := strings.CutPrefix(to, "fd:"); ok {
+		fd, err := strconv.Atoi(n)
+		if err != nil || fd < 1 {
+			return nil, wrong("read --result "+to, "FILE or fd:N", "--result result.json")
+		}
+		f := os.NewFile(uintptr(fd), to)
+		if _, err := f.Stat(); err != nil {
+			return fail("an open descriptor", err)
+		}
+		return &result{file: f}, nil
+	}
+	if st, err := os.Stat(to); err == nil && !st.Mode().IsRegular() { // a pipe or a device is written to, never replaced
+		f, err := os.OpenFile(to, os.O_WRONLY|unix.O_NONBLOCK, 0) // a pipe that nobody reads is an error
+		if err != nil {
+			return fail("a file that can be written", err)
+		}
+		return &result{file: f}, nil
+	}
+	folder, err := os.OpenRoot(filepath.Dir(to))
+	if err != nil {
+		return fail("a file in a writable folder", err)
+	}
+	r := &result{folder: folder, name: filepath.Base(to)}
+	f, try, err := r.create()
+	if err == nil {
+		f.Close()
+		err = folder.Remove(try)
+	}
+	if err != nil {
+		folder.Close()
+		return fail("a file in a writable folder", err)
+	}
+	return r, nil
+}
+
+// create makes a new file in the folder, under a name of its own.
+func (r *result) create() (*os.File, string, error) {
+	name := "." + r.name + "." + rand.Text()
+	f, err := r.folder.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	return f, name, err
+}
+
+// write writes the outcome, when nothing of the task is left.
+func (r *result) write(o outcome) error {
+	if r == nil {
+		return nil
+	}
+	var err error
+	if r.file != nil {
+		err = errors.Join(writeJSON(r.file, o), r.file.Close())
+	} else {
+		err = r.replace(o)
+	}
+	if err != nil {
+		return &reason.Error{Code: reason.OutputClosed, What: "write --result", Err: err}
+	}
+	return nil
+}
+
+// replace puts the outcome at the file's name, whole or not at all.
+func (r *result) replace(o outcome) error {
+	defer r.folder.Close()
+	f, name, err := r.create()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(writeJSON(f, o), f.Close()); err != nil {
+		return errors.Join(err, r.folder.Remove(name))
+	}
+	return r.folder.Rename(name, r.name)
+}
