@@ -113,6 +113,9 @@ func (r *run) create(ctx context.Context) error {
 	}
 	if r.parts.Ground.ids.Caller() { // maybe without a cgroup
 		all, err := keeper.Userns(r.parts.Ground.userns)
+		if err == nil { // held, so that its number stays its own
+			err = r.parts.Keeper.Hold(r.parts.Ground.userns)
+		}
 		if err == nil {
 			err = r.parts.Keeper.Will(all)
 		}

@@ -124,6 +124,9 @@ func (b box) abilities(tier rootfs.Form) plan.Host {
 	if !b.host.Initial {
 		h.Unlimited = b.host.Unlimited("memory", "cpu")
 		h.PidsController = h.PidsController && len(h.Unlimited) == 0
+		if !h.PidsController && b.host.Root {
+			h.Unlimited = append(h.Unlimited, "pids") // no rlimit bounds root's processes
+		}
 	}
 	return h
 }

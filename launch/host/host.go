@@ -33,6 +33,7 @@ type Host struct {
 	Hierarchies []Hierarchy // as mounted
 	Sysadmin    bool        // CAP_SYS_ADMIN is effective
 	Initial     bool        // in the first user namespace
+	Root        bool        // uid 0 here is uid 0 of the namespace above, so that no rlimit counts its processes
 	IDs         uint64      // uids and gids of this user namespace, from 0 on without a gap
 	Nested      string      // what shows that this is a container; "" if nothing does
 	Abilities   []Ability   // from Probe; nil from Quick
@@ -86,6 +87,7 @@ func Quick() Host {
 		h.Sysadmin = hasCapability(string(b), unix.CAP_SYS_ADMIN)
 	}
 	h.Initial = namespace("user") == firstUser
+	h.Root = rootAbove()
 	h.IDs = min(mapped("uid"), mapped("gid"))
 	h.Nested = nested()
 	return h
@@ -131,6 +133,21 @@ func ours(path string) bool {
 		return false
 	}
 	return unix.Faccessat(unix.AT_FDCWD, at, unix.W_OK|unix.X_OK, unix.AT_EACCESS) == nil
+}
+
+// rootAbove says whether uid 0 is one that the namespace above calls 0 too, as in
+// the first one.
+func rootAbove() bool {
+	b, err := os.ReadFile("/proc/thread-self/uid_map")
+	if err != nil {
+		return true // nothing that would let a limit be taken for one
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "0" {
+			return f[1] == "0"
+		}
+	}
+	return false
 }
 
 // mapped counts the ids of a kind that the own user namespace has from 0 on.

@@ -84,6 +84,9 @@ const (
 	fault = 'e' // with why there is none
 )
 
+// nextPrivate is what helps against a run folder that others could write.
+const nextPrivate = "--root DIR in a folder that only you can write to; ztlaunch doctor"
+
 // requestMax bounds a message, in bytes.
 const requestMax = 4096
 
@@ -113,7 +116,7 @@ type Keeper struct {
 func Start(run string, p program.Program, held ...*os.File) (*Keeper, error) {
 	k, err := start(run, p, held)
 	if err != nil {
-		return nil, &reason.Error{Code: reason.KeeperFailed, What: "start the keeper", Err: err}
+		return nil, &reason.Error{Code: reason.KeeperFailed, What: "start the keeper", Err: err, Next: nextPrivate}
 	}
 	return k, nil
 }
@@ -122,8 +125,8 @@ func start(run string, p program.Program, held []*os.File) (*Keeper, error) {
 	if p.Zero() {
 		return nil, errors.New("no program")
 	}
-	tasks := filepath.Join(run, "tasks")
-	if err := os.MkdirAll(tasks, 0o700); err != nil {
+	tasks, err := open(run)
+	if err != nil {
 		return nil, err
 	}
 	var name [8]byte

@@ -26,7 +26,7 @@ func TestCapabilities(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			root := world(t)
 			task := Task{ID: id("a"), Caps: c.asked, Typed: true}
-			p, err := Build(admission(t, root, ocispec.ImageConfig{Entrypoint: []string{"/agent"}}, c.box), root, task, Accounts{}, filter(), Host{})
+			p, err := Build(admission(t, root, ocispec.ImageConfig{Entrypoint: []string{"/agent"}}, c.box), root, task, Accounts{}, filter(), Host{PidsController: true})
 			if e, _ := reason.Of(err); (c.code == "") != (err == nil) || err != nil && e.Code != c.code {
 				t.Fatalf("%v, want %q", err, c.code)
 			}

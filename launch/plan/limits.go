@@ -46,21 +46,31 @@ func limits(task Task, box admit.Box, h Host) (Limits, error) {
 
 // unlimited takes away the limits that this host cannot enforce.
 func unlimited(l Limits, task Task, box admit.Box, h Host) (Limits, error) {
+	none := slices.Clone(h.Unlimited)
+	if !h.PidsController && slices.Contains(task.Caps, "SETUID") && !slices.Contains(none, "pids") {
+		none = append(none, "pids") // an rlimit counts each user's processes anew
+	}
 	refuse := func(expected string) error {
 		return &reason.Error{Code: reason.LimitsUnenforceable, What: "limit the task", Expected: expected,
-			Found: "nothing that could bound " + strings.Join(h.Unlimited, ", "), Next: "as root: sudo ztlaunch run ..."}
+			Found: "nothing that could bound " + strings.Join(none, ", "), Next: "as root: sudo ztlaunch run ..."}
 	}
+	pids := slices.Contains(none, "pids")
 	switch asked, b := task.Limits, box.Limits; {
-	case len(h.Unlimited) == 0:
+	case len(none) == 0:
 		return l, nil
 	case !slices.Contains(task.Unsafe, NoLimits):
 		return Limits{}, refuse("control groups that this user may make")
-	case b.Memory > 0 || b.CPUs > 0:
+	case len(h.Unlimited) > 0 && (b.Memory > 0 || b.CPUs > 0), pids && b.Pids > 0:
 		return Limits{}, refuse("the limits of the policy's box")
-	case asked.Memory > 0 || asked.CPUs > 0:
+	case len(h.Unlimited) > 0 && (asked.Memory > 0 || asked.CPUs > 0), pids && asked.Pids > 0:
 		return Limits{}, refuse("the limits that were asked for")
 	}
-	l.Memory, l.CPUs = 0, 0
+	if len(h.Unlimited) > 0 {
+		l.Memory, l.CPUs = 0, 0
+	}
+	if pids {
+		l.Pids = 0
+	}
 	return l, nil
 }
 

@@ -228,7 +228,7 @@ func TestIntegrity(t *testing.T) {
 // TestUnlimited plans for a host that can bound nothing.
 func TestUnlimited(t *testing.T) {
 	root := world(t)
-	none := Host{Unlimited: []string{"memory", "cpu"}}
+	none, rootless := Host{Unlimited: []string{"memory", "cpu"}}, Host{Unlimited: []string{"memory", "cpu", "pids"}}
 	for _, c := range []struct {
 		name, box string
 		task      Task
@@ -241,6 +241,10 @@ func TestUnlimited(t *testing.T) {
 		{"asked", "", Task{Unsafe: []string{NoLimits}, Limits: Limits{CPUs: 1}}, none, false},
 		{"demanded", "box: {limits: {memory: 1GiB}}\n", Task{Unsafe: []string{NoLimits}}, none, false},
 		{"other-limits", "box: {limits: {pids: 10, time: 1h}}\n", Task{Unsafe: []string{NoLimits}}, none, true},
+		{"root", "", Task{Unsafe: []string{NoLimits}}, rootless, true},
+		{"root-asks", "", Task{Unsafe: []string{NoLimits}, Limits: Limits{Pids: 20}}, rootless, false},
+		{"root-demanded", "box: {limits: {pids: 10}}\n", Task{Unsafe: []string{NoLimits}}, rootless, false},
+		{"changes-users", "box: {caps: [SETUID], limits: {pids: 10}}\n", Task{Caps: []string{"SETUID"}}, Host{}, false},
 		{"typed-in-vain", "", Task{Unsafe: []string{NoLimits}}, Host{PidsController: true}, true},
 	} {
 		c.task.ID = id("a")
@@ -253,7 +257,7 @@ func TestUnlimited(t *testing.T) {
 		}
 		s, bounded := p.Spec(Paths{Scratches: make([]string, len(p.Scratches()))}), len(c.host.Unlimited) == 0
 		if (s.Linux.Resources.Memory != nil) != bounded || (s.Linux.Resources.CPU != nil) != bounded || (s.Linux.CgroupsPath != "") != bounded ||
-			(p.Limits().Memory > 0) != bounded || (len(s.Process.Rlimits) == 1) == bounded || len(s.Linux.Resources.Devices) != 1 {
+			(p.Limits().Memory > 0) != bounded || (len(s.Process.Rlimits) == 1) != (!bounded && p.Limits().Pids > 0) || len(s.Linux.Resources.Devices) != 1 {
 			t.Errorf("%s: %+v, %+v", c.name, p.Limits(), s.Linux.Resources)
 		}
 	}

@@ -55,7 +55,7 @@ type Plan struct {
 // Host is what the plan must know of the host, as a plain value.
 type Host struct {
 	PidsController bool     // a cgroup hierarchy can limit the number of tasks
-	Unlimited      []string // what no cgroup can bound here: "memory", "cpu"
+	Unlimited      []string // what nothing can bound here: "memory", "cpu", "pids"
 	Integrity      string   // how the roots are held: "sealed", "loop" or "extracted"
 }
 

@@ -61,7 +61,7 @@ func (p Plan) Spec(at Paths) *specs.Spec {
 	if p.terminal && p.console != (Size{}) {
 		s.Process.ConsoleSize = &specs.Box{Height: uint(p.console.Rows), Width: uint(p.console.Columns)}
 	}
-	if !p.host.PidsController {
+	if !p.host.PidsController && p.limits.Pids > 0 {
 		n := uint64(p.limits.Pids)
 		s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NPROC", Hard: n, Soft: n}}
 	}
