@@ -180,7 +180,7 @@ func (r *run) carry(ctx context.Context) (Result, error) {
 	result := Result{Started: time.Now()}
 	r.streams.started()
 	over := make(chan struct{})
-	go forward(r.parts.Signals, r.init.File(), r.streams.resize, over)
+	go forward(r.parts.Signals, r.init, r.streams.resize, over)
 	if limit := r.plan.Limits().Time; limit > 0 {
 		timer := time.AfterFunc(limit, func() {
 			cancel(&reason.Error{Code: reason.TaskTimeLimit, What: "run task " + r.plan.ID()[:12],
@@ -202,7 +202,7 @@ func (r *run) carry(ctx context.Context) (Result, error) {
 	if err != nil {
 		return result, refused("wait for the task", err)
 	}
-	r.streams.drain()
+	result.Lost = r.streams.drain()
 	result.Status, result.Signal = exit.Status(), exit.Signal
 	if result.Cause == "" && r.outOfMemory() {
 		result.Cause = reason.TaskOutOfMemory

@@ -16,5 +16,6 @@ type Result struct {
 	Cause   reason.Code     // why the launcher or the kernel ended it; "" when it ended by itself
 	Started time.Time       // when the program was let go
 	Ended   time.Time       // when its first process was gone
+	Lost    error           // why not all of its output was passed on, or nil
 	Drift   []monitor.Drift // files that no longer matched
 }

@@ -1,10 +1,15 @@
 package launch
 
 import (
+	"bytes"
 	"os"
 	"os/signal"
+	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ztlaunch/ztlaunch/launch/runc"
 )
 
 // Signals starts to catch what docker forwards to a task: everything that can be
@@ -19,10 +24,11 @@ func Signals() (caught chan os.Signal, stop func()) {
 	return caught, func() { signal.Stop(caught) }
 }
 
-// forward passes signals on to the task's first process until done is closed.
+// forward passes signals on to the task's first process until done is closed. One
+// that comes while this still is the runtime's own waits for the task's program.
 // One that the task ignores stays ignored, as the kernel has it for a first
 // process.
-func forward(caught <-chan os.Signal, init *os.File, resize func(), done <-chan struct{}) {
+func forward(caught <-chan os.Signal, init runc.Init, resize func(), done <-chan struct{}) {
 	for {
 		select {
 		case <-done:
@@ -34,8 +40,25 @@ func forward(caught <-chan os.Signal, init *os.File, resize func(), done <-chan 
 			case n == unix.SIGWINCH:
 				resize()
 			default:
-				_ = unix.PidfdSendSignal(int(init.Fd()), n, nil, 0) // gone already: nothing to tell
+				executed(init.PID, done)
+				_ = init.Signal(n) // gone already: nothing to tell
 			}
+		}
+	}
+}
+
+// executed waits until the runtime's init has become the task's program, which it
+// does at once: a task that takes init's name is believed for a moment only.
+func executed(pid int, done <-chan struct{}) {
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
+		name, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
+		if err != nil || !bytes.HasPrefix(name, []byte("runc:[")) {
+			return
+		}
+		select {
+		case <-done:
+			return
+		case <-time.After(time.Millisecond):
 		}
 	}
 }

@@ -1,9 +1,12 @@
 package launch
 
 import (
+	"errors"
 	"io"
 	"os"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ztlaunch/ztlaunch/launch/runc"
 )
@@ -22,6 +25,26 @@ type pipes struct {
 	theirs [3]*os.File // the task's ends
 	ours   [3]*os.File // the launcher's ends; ours[0] is nil without an interactive stdin
 	outs   sync.WaitGroup
+	lost   lost
+}
+
+// lost is the first reason why not all of the task's output was passed on.
+type lost struct {
+	mu  sync.Mutex
+	err error
+}
+
+// add notes the end of a copy. A reader who went away lost nothing that he wanted:
+// the task learns of it.
+func (l *lost) add(err error) {
+	if err == nil || errors.Is(err, unix.EPIPE) || errors.Is(err, unix.EIO) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = err
+	}
 }
 
 // newPipes makes the pipes and gives the task's ends to its user, so that the
@@ -78,14 +101,19 @@ func (p *pipes) started() {
 	}
 	for i, dst := range map[int]*os.File{1: p.stdio.Out, 2: p.stdio.Err} {
 		p.outs.Go(func() {
-			_, _ = io.Copy(dst, p.ours[i]) // a caller who stops reading ends the copy, and then the task
+			_, err := io.Copy(dst, p.ours[i])
+			p.lost.add(err)
 			p.ours[i].Close()
 		})
 	}
 }
 
-// drain waits until everything that the task wrote has been copied.
-func (p *pipes) drain() { p.outs.Wait() }
+// drain waits until everything that the task wrote has been copied, and says why
+// some was not.
+func (p *pipes) drain() error {
+	p.outs.Wait()
+	return p.lost.err
+}
 
 func (p *pipes) close() {
 	for i := range p.theirs {

@@ -19,7 +19,7 @@ type streams interface {
 	created() error    // after create: take what the runtime made
 	started()          // after start: copy
 	resize()           // the caller's terminal changed its size
-	drain()            // after the end: until everything was copied
+	drain() error      // after the end: until everything was copied
 	close()
 }
 
@@ -39,6 +39,7 @@ type terminal struct {
 	socket *net.UnixListener
 	master *os.File
 	state  *term.State
+	lost   lost
 	copied chan struct{}
 }
 
@@ -102,7 +103,8 @@ func (t *terminal) started() {
 	}
 	go func() {
 		defer close(t.copied)
-		_, _ = io.Copy(t.stdio.Out, t.master) // ends with EIO when the last user of the terminal is gone
+		_, err := io.Copy(t.stdio.Out, t.master) // ends with EIO when the last user of the terminal is gone
+		t.lost.add(err)
 	}()
 }
 
@@ -116,7 +118,10 @@ func (t *terminal) resize() {
 	}
 }
 
-func (t *terminal) drain() { <-t.copied }
+func (t *terminal) drain() error {
+	<-t.copied
+	return t.lost.err
+}
 
 func (t *terminal) close() {
 	if t.state != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
@@ -89,6 +90,10 @@ func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error)
 	b.outcome.end(result)
 	if result.Status != 0 && result.Cause == "" {
 		b.explain(p, parts)
+	}
+	if result.Lost != nil {
+		lost := &reason.Error{Code: reason.OutputClosed, What: "pass the task's output on", Found: "not all of it arrived", Err: result.Lost}
+		return 125, errors.Join(b.ended(p.ID(), a, result), lost)
 	}
 	return result.Status, b.ended(p.ID(), a, result)
 }

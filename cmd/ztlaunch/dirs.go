@@ -54,3 +54,15 @@ func (d dirs) locks() string    { return filepath.Join(d.State, "trust", "locks"
 func (d dirs) policy() string   { return filepath.Join(d.Config, "policy.yaml") }
 func (d dirs) adoptKey() string { return filepath.Join(d.Config, "adopt.key") }
 func (d dirs) kept() string     { return filepath.Join(d.Run, "programs") }
+
+// own are ztlaunch's folders, where they really are: what a task must never see.
+func (d dirs) own() []string {
+	var all []string
+	for _, dir := range []string{d.State, d.Run, d.Config} {
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			dir = real
+		}
+		all = append(all, dir)
+	}
+	return all
+}

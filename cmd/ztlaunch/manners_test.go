@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestManners holds run against docker's documented behaviour, in a real box.
@@ -150,5 +151,66 @@ func TestTerminal(t *testing.T) {
 	}
 	if a := l.run("run", "-i", "-t", "--key", "release.pub", ref, "true"); a.status != 125 || !strings.Contains(a.err, "terminal") {
 		t.Errorf("-t without a terminal: status %d, err %q", a.status, a.err)
+	}
+}
+
+// TestSignalAtStart ends a launch at many points of its start: by the signal, or
+// by what the task made of it, and never with the runtime's own status.
+func TestSignalAtStart(t *testing.T) {
+	l := newLab(t)
+	// No Go program: one that is a first process ends with 2 of its own.
+	l.copy(os.Getenv("ZTLAUNCH_DEBIAN"), "debian")
+	ref := "oci-layout:./debian"
+	l.ok("sign", "--key", "release.key", ref)
+	l.ok("run", "--key", "release.pub", ref, "true")
+	for i := range 12 {
+		cmd := l.cmd("run", "--key", "release.pub", ref, "sh", "-c", "trap 'exit 143' TERM; while :; do sleep 0.05; done")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(40+i*25) * time.Millisecond)
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		var err error
+		for over := false; !over; { // a first process ignores what it has no handler for yet
+			_ = cmd.Process.Signal(syscall.SIGTERM) // it may be gone
+			select {
+			case err = <-ended:
+				over = true
+			case <-time.After(500 * time.Millisecond):
+			}
+		}
+		ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
+		if !ok || err != nil && !(ws.Signaled() && ws.Signal() == syscall.SIGTERM) && ws.ExitStatus() != 143 && ws.ExitStatus() != 125 {
+			t.Errorf("after %d ms: %v", 40+i*25, err)
+		}
+	}
+}
+
+// TestOutputLost runs a task whose output cannot be written: that is no success.
+func TestOutputLost(t *testing.T) {
+	l := newLab(t)
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	ref := l.image("tools")
+	cmd := l.cmd("run", "--key", "release.pub", ref, "echo", "x")
+	var errs strings.Builder
+	cmd.Stdout, cmd.Stderr = full, &errs
+	if err := cmd.Run(); cmd.ProcessState.ExitCode() != 125 || !strings.Contains(errs.String(), "output-closed") {
+		t.Errorf("%v, %s", err, errs.String())
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	defer w.Close()
+	cmd = l.cmd("run", "--key", "release.pub", ref, "echo", "x")
+	cmd.Stdout = w
+	if err := cmd.Run(); cmd.ProcessState.ExitCode() == 125 {
+		t.Errorf("a reader who went away is called a fault of ours: %v", err)
 	}
 }

@@ -141,6 +141,7 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 	if err != nil {
 		return 125, r.deny(err, nil)
 	}
+	ask.Own = d.own()
 	models, err := r.models(ctx, d, task, &ask)
 	if err != nil {
 		return 125, err

@@ -34,7 +34,7 @@ func (p *Plan) mount(task Task, box admit.Box, t tree.Tree, volumes []string) er
 				Size: cmp.Or(m.Size, scratchSize), Mode: cmp.Or(m.Mode, 0o1777), UID: p.user.UID, GID: p.user.GID})
 			continue
 		}
-		if err := admitSource(m); err != nil {
+		if err := admitSource(m, task.Own); err != nil {
 			return err
 		}
 		p.binds = append(p.binds, Bind{Source: m.Source, Target: m.Target, ReadOnly: m.Class == Input,

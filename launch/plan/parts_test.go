@@ -147,12 +147,12 @@ func TestSources(t *testing.T) {
 		if strings.HasPrefix(c.real, "/root") {
 			home = "/root"
 		}
-		err := admitSource(Mount{Source: Source{Asked: "x", Real: c.real, Home: home, Dir: true}, Target: "/t"})
+		err := admitSource(Mount{Source: Source{Asked: "x", Real: c.real, Home: home, Dir: true}, Target: "/t"}, []string{"/srv/state"})
 		if (codeOf(err) == reason.MountRefused) != c.refuse {
 			t.Errorf("%s: %v, want refused=%v", c.real, err, c.refuse)
 		}
 	}
-	if err := admitSource(Mount{Source: Source{Real: "/srv/s", Socket: true}}); codeOf(err) != reason.MountRefused {
+	if err := admitSource(Mount{Source: Source{Real: "/srv/s", Socket: true}}, nil); codeOf(err) != reason.MountRefused {
 		t.Errorf("a socket: %v", err)
 	}
 }

@@ -17,9 +17,10 @@ var closed = []string{"/proc", "/sys", "/dev", "/run", "/var/run", "/boot", "/va
 // sockets are the control sockets of runtimes and desktops, by base name.
 var sockets = []string{"docker.sock", "podman.sock", "containerd.sock", "crio.sock", "buildkitd.sock", "system_bus_socket"}
 
-// admitSource refuses a host path that would open the box. It judges where the
-// descriptor really is, not what the operator wrote.
-func admitSource(m Mount) error {
+// admitSource refuses a host path that would open the box, own being the
+// launcher's folders. It judges where the descriptor really is, not what the
+// operator wrote.
+func admitSource(m Mount, own []string) error {
 	real := path.Clean(m.Source.Real)
 	refuse := func(why string) error {
 		return &reason.Error{Code: reason.MountRefused, What: "mount " + m.Source.Asked + " at " + m.Target,
@@ -34,7 +35,7 @@ func admitSource(m Mount) error {
 	case real == "/":
 		return refuse("the host's root")
 	}
-	for _, c := range closed {
+	for _, c := range slices.Concat(closed, own) {
 		if within(real, c) || within(c, real) {
 			return refuse(real + ", which holds or is part of the host's " + c)
 		}
@@ -70,7 +71,7 @@ func admitTarget(m Mount) error {
 		return refuse(m.Target)
 	}
 	for _, own := range ownTargets {
-		if m.Target == own || (own != "/" && within(m.Target, own)) {
+		if m.Target == own || own != "/" && (within(m.Target, own) || within(own, m.Target)) {
 			return refuse(own + " belongs to the box")
 		}
 	}

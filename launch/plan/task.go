@@ -22,6 +22,7 @@ type Task struct {
 	Servers    []string // names of MCP servers bridged into the task
 	Caps       []string // capabilities, without CAP_
 	Limits     Limits   // zero fields mean the default
+	Own        []string // the launcher's own folders: never a source
 	Unsafe     []string // the weaker modes that the operator typed for this run: NoLimits
 	Typed      bool     // the operator typed the grants; a task file's need box entries
 }
