@@ -105,7 +105,7 @@ func TestRefusedFlags(t *testing.T) {
 		"-p 80:80", "--add-host a:1.2.3.4", "--dns 1.1.1.1", "--volumes-from x", "--sysctl a=b", "--ulimit nofile=1", "--runtime crun",
 		"--use-api-socket", "--read-only=false", "-v /:/host", "-v /proc:/p", "-v /sys:/s", "-v /dev:/d", "-v /run:/r",
 		"-v ./.ssh:/keys", "-v .:/home", "-v ./work:/proc", "-v ./work:/etc/hosts", "--tmpfs /dev/shm", "-v name:/data",
-		"-v ./work:/work:exec", "-v ./zt:/t", "-v ./zt/state:/t:ro", "-v .:/t", "-v ./work:/etc", "--memory 1k", "--mount type=bind,source=./absent,target=/x", "--mount type=volume,target=/x",
+		"-v ./work:/work:exec", "-v ./zt:/t", "-v ./zt/state:/t:ro", "-v .:/t", "-v ./work:/etc", "--memory 0", "--cpus 0", "--pids-limit 0", "--pids-limit=-1", "--memory 1k", "--mount type=bind,source=./absent,target=/x", "--mount type=volume,target=/x",
 	} {
 		a := l.run(append(append([]string{"run", "--key", "release.pub"}, strings.Fields(flags)...), ref, "true")...)
 		if a.status != 125 || !strings.Contains(a.err, "found:") && !strings.Contains(a.err, "expected:") {

@@ -50,7 +50,7 @@ func attacked(t *testing.T, l *lab, ref string, attack func(launcher int) error)
 	if took := time.Since(at); took > sweeps+slack {
 		t.Errorf("it ran for %v after the change", took)
 	}
-	if e, ok := err.(*exec.ExitError); !ok || e.ExitCode() != 137 { //nolint:errorlint // as Wait gives it
+	if e, ok := err.(*exec.ExitError); !ok || e.ExitCode() != 137 {
 		t.Errorf("%v, want status 137", err)
 	}
 	o := l.outcomeOf(mustRel(t, l.dir, result))

@@ -171,11 +171,11 @@ func (f *runFlags) ask(w world, id string, command []string) (plan.Task, error) 
 			return plan.Task{}, err
 		}
 	}
-	if f.cpus < 0 || f.pids < -1 {
-		return plan.Task{}, wrong("read the limits", "--cpus above 0 and --pids-limit above 0", "")
+	if f.set.Changed("memory") && t.Limits.Memory <= 0 || f.set.Changed("cpus") && f.cpus <= 0 || f.set.Changed("pids-limit") && f.pids <= 0 {
+		return plan.Task{}, wrong("read the limits", "--memory, --cpus and --pids-limit above 0: a task always has limits", "drop the flag for the default")
 	}
 	t.Caps = f.caps
-	t.Limits.CPUs, t.Limits.Pids = f.cpus, max(0, f.pids)
+	t.Limits.CPUs, t.Limits.Pids = f.cpus, f.pids
 	for _, v := range f.volumes {
 		m, err := volume(v)
 		if err != nil {

@@ -27,7 +27,7 @@ func help(out io.Writer) {
 // and next, each on a line of its own. Text from outside is stripped of control
 // characters first. Of errors that came together each is printed.
 func refusal(out io.Writer, verb string, err error) {
-	if several, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // of this error, not of one inside it
+	if several, ok := err.(interface{ Unwrap() []error }); ok { // of this error, not of one inside it
 		for _, err := range several.Unwrap() {
 			refusal(out, verb, err)
 		}
