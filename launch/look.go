@@ -2,6 +2,7 @@ package launch
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path"
 	"slices"
@@ -128,5 +129,5 @@ func (w watched) check(ctx context.Context, root *os.File) ([]monitor.Drift, err
 // lives says whether the task's init still has its root.
 func (r *run) lives() bool {
 	_, err := os.Readlink("/proc/" + strconv.Itoa(r.init.PID) + "/root")
-	return err == nil
+	return !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ESRCH) // what cannot be read lives
 }

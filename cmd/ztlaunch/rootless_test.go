@@ -361,3 +361,14 @@ func TestRootlessCannot(t *testing.T) {
 		})
 	}
 }
+
+// TestOuterIsInside calls the launcher by its inner name, as root of the first
+// user namespace: nothing happens to that namespace's mounts.
+func TestOuterIsInside(t *testing.T) {
+	l := newLab(t)
+	c := l.cmd("version")
+	c.Args[0] = "ztlaunch-outer"
+	if a := l.finish(c); a.status != 125 || !strings.Contains(a.err, "host-cannot-launch") {
+		t.Errorf("status %d, %q", a.status, a.err)
+	}
+}

@@ -36,7 +36,11 @@ func find(root string) (ids, error) {
 	if u, err := user.LookupId(who[0]); err == nil {
 		who = append(who, u.Username)
 	}
-	for file, to := range map[string]*string{"subuid": &found.uids, "subgid": &found.gids} {
+	for _, file := range []string{"subuid", "subgid"} { // in this order: the same answer each time
+		to := &found.uids
+		if file == "subgid" {
+			to = &found.gids
+		}
 		own := os.Getuid()
 		if file == "subgid" {
 			own = os.Getgid()

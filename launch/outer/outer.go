@@ -186,9 +186,13 @@ func Caller() int {
 }
 
 // Enter is the first act of the program inside: nothing propagates to or from the
-// caller's mounts. A host that lets namespaces be made but not be used is
+// caller's mounts. It does nothing in the first user namespace, whose mounts are
+// everybody's. A host that lets namespaces be made but not be used is
 // host-cannot-launch.
 func Enter() error {
+	if b, err := os.ReadFile("/proc/self/uid_map"); err != nil || strings.Join(strings.Fields(string(b)), " ") == "0 0 4294967295" {
+		return refused("a user namespace of its own", "the first one", "ztlaunch run ...", err)
+	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return refused("mounts in a namespace of its own", err.Error(), namespaces, nil)
 	}
