@@ -122,7 +122,7 @@ func prove(attached []fetch.Attachment, root trust.Root, subjects []digest.Diges
 
 // treeKind names how a Tree is derived from layers; it changes with the rules of
 // package tree.
-const treeKind = "tree/1"
+const treeKind = "tree/2"
 
 // Tree is what the image would show a task, skeleton included. The store keeps
 // it under the layers' digests.
@@ -133,7 +133,7 @@ func Tree(a artifact.Artifact, store *content.Store, scan Scanner) (tree.Tree, e
 		inputs = append(inputs, l.Digest, l.DiffID)
 	}
 	if kept, ok, err := store.Kept(treeKind, inputs); err == nil && ok {
-		if t, err := tree.Decode(kept); err == nil {
+		if t, err := tree.Open(kept); err == nil {
 			return t, nil
 		}
 	}

@@ -13,16 +13,20 @@ import (
 )
 
 // Decode reads what Encode wrote and nothing else: a text that Encode would have
-// written differently is refused (tree-malformed). The Tree's digest is computed
-// anew. The Tree reads raw as it is asked for entries, so that a launch, which asks
-// for a few, does not pay for all: raw must not be written to afterwards.
+// written differently is refused (tree-malformed), and so is one whose digest is not
+// the one it says. The Tree reads raw as it is asked for entries: raw must not be
+// written to afterwards.
 func Decode(raw []byte) (Tree, error) {
 	d := decoder{rest: unsafe.String(unsafe.SliceData(raw), len(raw))}
 	l := lines{text: d.rest}
+	want, ok := d.sum()
+	if !ok {
+		return Tree{}, d.refusal()
+	}
 	// No field holds a newline, so this is where the canonical text ends, if it does.
-	end := strings.LastIndex(d.rest, "\nblobs ") + 1
+	begin, end := len(raw)-len(d.rest), strings.LastIndex(l.text, "\nblobs ")+1
 	sum := make(chan digest.Digest, 1)
-	go func() { sum <- digest.FromBytes(raw[:end]) }()
+	go func() { sum <- digest.FromBytes(raw[begin:max(begin, end)]) }()
 	sizes, ok := d.entries(&l)
 	if !ok {
 		return Tree{}, d.refusal()
@@ -34,7 +38,12 @@ func Decode(raw []byte) (Tree, error) {
 	if !d.places(&l, sizes) {
 		return Tree{}, d.refusal()
 	}
-	return Tree{rows: &l, digest: <-sum}, nil
+	if found := <-sum; found != want {
+		d.line = 1
+		d.fail("the digest is " + string(found))
+		return Tree{}, d.refusal()
+	}
+	return Tree{rows: &l, digest: want}, nil
 }
 
 // lines are the entries of an encoded Tree that Decode found nothing wrong with.
@@ -90,6 +99,19 @@ func (d *decoder) next() (string, bool) {
 	line := d.rest[:i]
 	d.rest = d.rest[i+1:]
 	return line, true
+}
+
+// sum reads the first line, with the digest.
+func (d *decoder) sum() (digest.Digest, bool) {
+	line, ok := d.next()
+	if !ok {
+		return "", false
+	}
+	s, ok := strings.CutPrefix(line, sealed)
+	if sum := digest.Digest(s); ok && validDigest(sum) {
+		return sum, true
+	}
+	return "", d.fail("no digest")
 }
 
 // count reads a line of prefix and a number that the rest of the text has room for.
@@ -195,7 +217,7 @@ func (d *decoder) entry(e *Entry, line string) bool {
 		ok3 = ok3 && e.MTime != 0
 		e.MTime = -e.MTime
 	}
-	e.Path, ok4 = field(cut(), plain)
+	e.Path, ok4 = field(cut(), &plain)
 	if !ok1 || !ok2 || !ok3 || !ok4 || e.Path == "" {
 		return d.fail("the owner, time or path is wrong")
 	}
@@ -209,7 +231,7 @@ func (d *decoder) entry(e *Entry, line string) bool {
 		}
 	case Symlink:
 		var ok bool
-		e.Link, ok = field(cut(), plain)
+		e.Link, ok = field(cut(), &plain)
 		if !ok || !validLink(e.Link) || e.Mode != 0o777 {
 			return d.fail("the symlink is wrong")
 		}
@@ -251,8 +273,8 @@ func (d *decoder) extras(e *Entry, line string) bool {
 	for {
 		s, ok := strings.CutPrefix(f, "xattr:")
 		k, v, ok2 := strings.Cut(s, "=")
-		name, ok3 := field(k, key)
-		val, ok4 := field(v, value)
+		name, ok3 := field(k, &key)
+		val, ok4 := field(v, &value)
 		size += len(name) + len(val)
 		if !ok || !ok2 || !ok3 || !ok4 || name <= last || !keptXattr(name) || size > maxXattrs {
 			return d.fail("an extended attribute or an unknown field is wrong")
@@ -354,15 +376,7 @@ func number(s string, limit int64) (int64, bool) {
 // validDigest is digest.Digest's own rule for sha256, without its regular expression.
 func validDigest(d digest.Digest) bool {
 	const prefix = "sha256:"
-	if len(d) != len(prefix)+64 || d[:len(prefix)] != prefix {
-		return false
-	}
-	for i := len(prefix); i < len(d); i++ {
-		if c := d[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
+	return len(d) == len(prefix)+64 && d[:len(prefix)] == prefix && hex.spells(string(d[len(prefix):]))
 }
 
 // sizedDigest reports whether e's digest is one, and is that of no bytes when, and only

@@ -24,7 +24,11 @@ import (
 // '=' are written as '%' and two upper-case hex digits; VALUE writes bytes over
 // 0x7e in the same way.
 //
-// Encode writes the canonical text, then
+// Encode writes the line
+//
+//	tree DIGEST
+//
+// with the Tree's digest, the canonical text, then
 //
 //	blobs N
 //
@@ -36,6 +40,7 @@ import (
 // first byte there, or "-" for a file that lies in no blob.
 const (
 	header  = "ztlaunch tree 1 "
+	sealed  = "tree "
 	hexCaps = "0123456789ABCDEF"
 )
 
@@ -45,7 +50,8 @@ func (t Tree) Encode() []byte {
 	if t.Zero() {
 		return nil
 	}
-	b := appendText(make([]byte, 0, 176*t.Len()), t.rows)
+	b := append(make([]byte, 0, 176*t.Len()), sealed+string(t.digest)+"\n"...)
+	b = appendText(b, t.rows)
 	index := map[digest.Digest]int{}
 	var blobs []digest.Digest
 	for e := range t.Entries() {
@@ -98,7 +104,7 @@ func appendLine(b []byte, e *Entry) []byte {
 	b = append(b, ' ')
 	b = strconv.AppendInt(b, e.MTime, 10)
 	b = append(b, ' ')
-	b = appendField(b, e.Path, plain)
+	b = appendField(b, e.Path, &plain)
 	switch e.Type {
 	case File:
 		b = append(b, ' ')
@@ -107,7 +113,7 @@ func appendLine(b []byte, e *Entry) []byte {
 		b = append(b, e.Digest...)
 	case Symlink:
 		b = append(b, ' ')
-		b = appendField(b, e.Link, plain)
+		b = appendField(b, e.Link, &plain)
 	case Dir, FIFO:
 	}
 	if e.HardLink {
@@ -115,32 +121,41 @@ func appendLine(b []byte, e *Entry) []byte {
 	}
 	if e.Origin != "" {
 		b = append(b, " origin="...)
-		b = appendField(b, e.Origin, plain)
+		b = appendField(b, e.Origin, &plain)
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Xattrs)) {
 		b = append(b, " xattr:"...)
-		b = appendField(b, name, key)
+		b = appendField(b, name, &key)
 		b = append(b, '=')
-		b = appendField(b, e.Xattrs[name], value)
+		b = appendField(b, e.Xattrs[name], &value)
 	}
 	return append(b, '\n')
 }
 
-// A field's alphabet: which bytes stand for themselves.
-type alphabet byte
+// An alphabet is the bytes that stand for themselves in a field, as a set: one look
+// for each byte, since a launch reads a million of them.
+type alphabet [4]uint64
 
-const (
-	plain alphabet = iota // PATH, TARGET, ORIGIN
-	key                   // NAME: not '='
-	value                 // VALUE: nothing over 0x7e
+var (
+	plain = alphabet{^uint64(1<<'!'-1) &^ (1 << '%'), ^uint64(1 << (0x7f - 64)), ^uint64(0), ^uint64(0)} // PATH, TARGET, ORIGIN
+	key   = alphabet{plain[0] &^ (1 << '='), plain[1], plain[2], plain[3]}                               // NAME: not '='
+	value = alphabet{plain[0], plain[1]}                                                                 // VALUE: nothing over 0x7e
+	hex   = alphabet{(1<<10 - 1) << '0', (1<<6 - 1) << ('a' - 64)}                                       // a digest's digits
 )
 
 // bare reports whether c stands for itself in a field of alphabet a.
-func (a alphabet) bare(c byte) bool {
-	return c > ' ' && c != '%' && c != 0x7f && (a != key || c != '=') && (a != value || c < 0x7f)
+func (a *alphabet) bare(c byte) bool { return a[c>>6]>>(c&63)&1 != 0 }
+
+// spells reports whether all of s stands for itself.
+func (a *alphabet) spells(s string) bool {
+	all := uint64(1)
+	for i := range len(s) {
+		all &= a[s[i]>>6] >> (s[i] & 63)
+	}
+	return all&1 != 0
 }
 
-func appendField(b []byte, s string, a alphabet) []byte {
+func appendField(b []byte, s string, a *alphabet) []byte {
 	for i := range len(s) {
 		if c := s[i]; a.bare(c) {
 			b = append(b, c)
@@ -152,13 +167,13 @@ func appendField(b []byte, s string, a alphabet) []byte {
 }
 
 // field undoes appendField and accepts nothing that appendField would not write.
-func field(s string, a alphabet) (string, bool) {
-	i := 0
-	for i < len(s) && a.bare(s[i]) {
-		i++
-	}
-	if i == len(s) {
+func field(s string, a *alphabet) (string, bool) {
+	if a.spells(s) {
 		return s, true
+	}
+	i := 0
+	for a.bare(s[i]) {
+		i++
 	}
 	b := append(make([]byte, 0, len(s)), s[:i]...)
 	for ; i < len(s); i++ {

@@ -4,9 +4,12 @@ import (
 	"archive/tar"
 	"bytes"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
@@ -51,7 +54,7 @@ func TestText(t *testing.T) {
 		"d 1777 0 0 0 tmp origin=ztlaunch\n" +
 		"l 0777 0 0 0 z ../a%20b\n"
 	got := string(tr.Encode())
-	if !strings.HasPrefix(got, want+"blobs 2\n") {
+	if !strings.HasPrefix(got, "tree "+string(tr.Digest())+"\n"+want+"blobs 2\n") {
 		t.Errorf("text\n%swant\n%s", got, want)
 	}
 	if tr.Digest() != "sha256:8ff3201be4d2e967665b307ec8652f3d6c7a09f5ee0b45c268a8d8c0dd8cd571" {
@@ -76,8 +79,21 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// signed gives a text the digest that it ought to begin with, so that it is refused
+// for what is wrong with it.
+func signed(text string) []byte {
+	canonical := text[:strings.LastIndex(text, "\nblobs ")+1]
+	return []byte("tree " + string(digest.FromString(canonical)) + "\n" + text)
+}
+
+// unsigned is an encoded Tree without its digest.
+func unsigned(t Tree) string {
+	_, text, _ := strings.Cut(string(t.Encode()), "\n")
+	return text
+}
+
 func TestDecodeRefuses(t *testing.T) {
-	text := string(sample(t).Encode())
+	text := unsigned(sample(t))
 	cases := []struct{ name, from, to string }{
 		{"header", "ztlaunch tree 1", "ztlaunch tree 2"},
 		{"count-low", "tree 1 17", "tree 1 16"},
@@ -136,21 +152,60 @@ func TestDecodeRefuses(t *testing.T) {
 			if bad == text {
 				t.Fatal("nothing is wrong")
 			}
-			_, err := Decode([]byte(bad))
+			_, err := Decode(signed(bad))
 			wantCode(t, err, reason.TreeMalformed)
+			if strings.Contains(err.Error(), "the digest is sha256") {
+				t.Errorf("refused for its digest alone: %v", err)
+			}
 		})
 	}
 	for i := range len(text) {
-		if _, err := Decode([]byte(text[:i])); err == nil {
+		if _, err := Decode(signed(text[:i])); err == nil {
 			t.Fatalf("cut at %d: accepted", i)
+		}
+	}
+	for name, bad := range map[string]string{
+		"no digest": text, "no sha256": "tree sha512:00\n" + text, "nothing": "",
+		"another digest": "tree " + string(empty) + "\n" + text,
+	} {
+		if _, err := Decode([]byte(bad)); err == nil {
+			t.Errorf("%s: accepted", name)
 		}
 	}
 }
 
+// TestOpen has the same entries as Decode, and none of a text that Decode refuses.
+func TestOpen(t *testing.T) {
+	tr := sample(t)
+	got, err := Open(tr.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Zero() || got.Digest() != tr.Digest() || got.Len() != tr.Len() {
+		t.Errorf("digest %s, len %d; want %s, %d", got.Digest(), got.Len(), tr.Digest(), tr.Len())
+	}
+	if a, b := slices.Collect(got.Entries()), slices.Collect(tr.Entries()); !reflect.DeepEqual(a, b) {
+		t.Errorf("%+v\nwant %+v", a, b)
+	}
+	_, err = Open([]byte("tree\n"))
+	wantCode(t, err, reason.TreeMalformed)
+	bad, err := Open([]byte(strings.Replace(string(tr.Encode()), "p 0600", "p 0601", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		err, _ := recover().(error)
+		wantCode(t, err, reason.TreeMalformed)
+	}()
+	e, _ := bad.Lookup("p")
+	t.Errorf("found %+v", e)
+}
+
 func FuzzDecode(f *testing.F) {
-	f.Add(sample(f).Encode())
-	f.Add([]byte("ztlaunch tree 1 1\nd 0755 0 0 0 .\nblobs 0\n"))
-	f.Fuzz(func(t *testing.T, raw []byte) {
+	f.Add(unsigned(sample(f)))
+	f.Add("ztlaunch tree 1 1\nd 0755 0 0 0 .\nblobs 0\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		raw := signed(text)
 		tr, err := Decode(raw)
 		if err != nil {
 			return
