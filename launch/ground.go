@@ -17,6 +17,7 @@ type Ground struct {
 
 // Lay makes the user namespace of ids and takes these over, also when it fails.
 func Lay(ids *rootfs.IDs, k *keeper.Keeper) (Ground, error) {
+	go quicken() // for a launch that follows soon
 	userns, err := k.Userns(ids.Maps())
 	if err != nil {
 		_ = ids.Release() // the lock goes with the process at the latest
