@@ -18,12 +18,24 @@ type Ground struct {
 // Lay makes the user namespace of ids and takes these over, also when it fails.
 func Lay(ids *rootfs.IDs, k *keeper.Keeper) (Ground, error) {
 	go quicken() // for a launch that follows soon
-	userns, err := k.Userns(ids.Maps())
+	userns, err := lay(ids, k)
 	if err != nil {
 		_ = ids.Release() // the lock goes with the process at the latest
 		return Ground{}, refused("make the task's user namespace", err)
 	}
 	return Ground{ids, userns}, nil
+}
+
+func lay(ids *rootfs.IDs, k *keeper.Keeper) (*os.File, error) {
+	if lock := ids.File(); lock != nil {
+		if err := k.Hold(lock); err != nil {
+			return nil, err
+		}
+		if err := k.Will(keeper.Lock(lock.Name())); err != nil {
+			return nil, err
+		}
+	}
+	return k.Userns(ids.Maps())
 }
 
 // IDs are the task's.

@@ -103,11 +103,6 @@ func (r *run) create(ctx context.Context) error {
 	if err := r.parts.Keeper.Will(keeper.Cgroup(r.plan.Cgroup())); err != nil {
 		return err
 	}
-	if lock := r.parts.Ground.ids.File(); lock != nil {
-		if err := r.parts.Keeper.Hold(lock); err != nil {
-			return err
-		}
-	}
 	var err error
 	if r.at, err = prepare(r.plan, r.parts, r.thread, r.dir); err != nil {
 		return err

@@ -248,9 +248,11 @@ func TestNothingLeft(t *testing.T) {
 	l := newLab(t)
 	ref := l.image("tools")
 	inRow, atOnce, killed := 20, 10, 20
-	if os.Getenv("ZTLAUNCH_SOAK") != "" {
+	if os.Getenv("ZTLAUNCH_E2E") == "require" && l.onlyForm() == "" {
 		inRow, atOnce, killed = 200, 20, 100
 	}
+	l.ok("run", "--key", "release.pub", ref, "true")
+	files, spaces := l.files(), namespaces(t)
 	for range inRow {
 		l.ok("run", "--key", "release.pub", ref, "true")
 	}
@@ -303,9 +305,52 @@ func TestNothingLeft(t *testing.T) {
 	if launched < inRow+atOnce {
 		t.Errorf("the log knows %d records of tasks", launched)
 	}
+	if now := l.files(); !slices.Equal(now, files) {
+		t.Errorf("files before %q, now %q", files, now)
+	}
+	// The kernel takes namespaces apart behind the last process in them.
+	for time.Now().Before(deadline) && len(slices.DeleteFunc(namespaces(t), func(n string) bool { return slices.Contains(spaces, n) })) > 0 {
+		time.Sleep(50 * time.Millisecond)
+	}
+	for _, n := range namespaces(t) {
+		if !slices.Contains(spaces, n) {
+			t.Errorf("a namespace was left: %s", n)
+		}
+	}
 	l.ok("store", "prune")
 	l.leftovers()
 	l.ok("audit", "verify")
+}
+
+// files are the names of all that ztlaunch has on the disk, in order.
+func (l *lab) files() []string {
+	l.t.Helper()
+	var all []string
+	err := filepath.WalkDir(l.root, func(name string, _ os.DirEntry, err error) error {
+		all = append(all, strings.TrimPrefix(name, l.root))
+		return err
+	})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return all
+}
+
+// namespaces are those that some process is in, but for those that only threads are.
+func namespaces(t *testing.T) []string {
+	t.Helper()
+	links, err := filepath.Glob("/proc/[0-9]*/ns/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, l := range links {
+		if to, err := os.Readlink(l); err == nil {
+			all = append(all, to)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // TestRealTask is the main job on a real Debian userland: a Python agent with a
