@@ -45,7 +45,7 @@ func TestDrift(t *testing.T) {
 			s := newStage(t, c.form, plan.Task{}, "fork", "1")
 			strike := c.ready(t, s.parts.Root.Root())
 			result := s.started(t, func(context.CancelFunc) error { return strike() })
-			if result.Status != 137 || result.Cause != reason.Drift || len(result.Drift) != 1 {
+			if result.Status != 137 || codeOf(result.Cause) != reason.Drift || len(result.Drift) != 1 {
 				t.Fatalf("%+v", result)
 			}
 			if d := result.Drift[0]; d.Code != c.code || d.Path != c.path || d.Expected == "" || d.Found == "" {

@@ -180,7 +180,7 @@ func (r *run) carry(ctx context.Context) (Result, error) {
 	if limit := r.plan.Limits().Time; limit > 0 {
 		timer := time.AfterFunc(limit, func() {
 			cancel(&reason.Error{Code: reason.TaskTimeLimit, What: "run task " + r.plan.ID()[:12],
-				Expected: "an end within " + limit.String(), Next: "raise limits.time"})
+				Expected: "an end within " + limit.String(), Found: "it still ran", Next: "limits: {time: TIME} in the task file, below the policy's box"})
 		})
 		defer timer.Stop()
 	}
@@ -200,8 +200,10 @@ func (r *run) carry(ctx context.Context) (Result, error) {
 	}
 	result.Lost = r.streams.drain()
 	result.Status, result.Signal = exit.Status(), exit.Signal
-	if result.Cause == "" && r.outOfMemory() {
-		result.Cause = reason.TaskOutOfMemory
+	if result.Cause == nil && r.outOfMemory() {
+		limit := strconv.FormatInt(r.plan.Limits().Memory>>20, 10) + " MiB"
+		result.Cause = &reason.Error{Code: reason.TaskOutOfMemory, What: "run task " + r.plan.ID()[:12],
+			Expected: "at most " + limit + " of memory", Found: "more", Next: "--memory SIZE, or limits: {memory: SIZE} in a task file"}
 	}
 	return result, nil
 }

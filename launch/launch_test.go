@@ -93,6 +93,14 @@ func newStage(t *testing.T, form rootfs.Form, task plan.Task, args ...string) st
 		Stdio: launch.Stdio{Out: theirs, Err: os.Stderr}, Watch: launch.Watch{Interval: 10 * time.Millisecond}}, out}
 }
 
+// codeOf is the code of why a task was ended, "" if it was not.
+func codeOf(e *reason.Error) reason.Code {
+	if e == nil {
+		return ""
+	}
+	return e.Code
+}
+
 // started runs the stage's task, calls then once the task says ready, and gives
 // how it ended. When then fails the task is told to end.
 func (s stage) started(t *testing.T, then func(cancel context.CancelFunc) error) launch.Result {
@@ -179,7 +187,7 @@ func check(t *testing.T, err error) {
 // TestRun carries a task out, and refuses what cannot be.
 func TestRun(t *testing.T) {
 	s := newStage(t, rootfs.InRAMFS, plan.Task{}, "exit", "7")
-	if result, err := launch.Run(t.Context(), s.plan, s.parts); err != nil || result.Status != 7 || result.Cause != "" {
+	if result, err := launch.Run(t.Context(), s.plan, s.parts); err != nil || result.Status != 7 || result.Cause != nil {
 		t.Errorf("%+v, %v", result, err)
 	}
 	t.Run("no plan", func(t *testing.T) {
@@ -202,7 +210,7 @@ func TestRun(t *testing.T) {
 func TestStopped(t *testing.T) {
 	s := newStage(t, rootfs.InRAMFS, plan.Task{}, "fork", "3")
 	result := s.started(t, func(cancel context.CancelFunc) error { cancel(); return nil })
-	if result.Status != 137 || result.Cause != reason.TaskStopped {
+	if result.Status != 137 || codeOf(result.Cause) != reason.TaskStopped {
 		t.Errorf("%+v", result)
 	}
 }
@@ -221,7 +229,7 @@ func TestKeeperLost(t *testing.T) {
 		}
 		return errors.New("there is no keeper")
 	})
-	if result.Status != 137 || result.Cause != reason.KeeperLost {
+	if result.Status != 137 || codeOf(result.Cause) != reason.KeeperLost {
 		t.Errorf("%+v", result)
 	}
 }

@@ -59,13 +59,15 @@ func (r *run) watch(ctx context.Context, end context.CancelCauseFunc) <-chan str
 }
 
 // ended says why a task was ended from here.
-func ended(cause error) ([]monitor.Drift, reason.Code) {
+func ended(cause error) ([]monitor.Drift, *reason.Error) {
 	var d *drifted
 	if errors.As(cause, &d) {
-		return d.drift, reason.Drift
+		first := d.drift[0]
+		return d.drift, &reason.Error{Code: reason.Drift, What: "check " + first.Path + " (" + string(first.Code) + ")",
+			Expected: first.Expected, Found: first.Found}
 	}
 	if e, ok := reason.Of(cause); ok {
-		return nil, e.Code
+		return nil, e
 	}
-	return nil, reason.TaskStopped
+	return nil, &reason.Error{Code: reason.TaskStopped, What: "run the task", Expected: "an end of its own", Found: "the launcher was told to end it", Err: cause}
 }

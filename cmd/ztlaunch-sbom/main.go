@@ -89,6 +89,9 @@ func run(ctx context.Context, args []string, epoch string, now time.Time, out, e
 	}()
 	o, err := parse(args, epoch, now)
 	if errors.Is(err, pflag.ErrHelp) {
+		if _, err := io.WriteString(out, help); err != nil {
+			return exitSource
+		}
 		return 0
 	}
 	if err != nil {

@@ -3,12 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -20,7 +15,6 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/admit"
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/content"
-	"github.com/ztlaunch/ztlaunch/verify/fetch"
 	"github.com/ztlaunch/ztlaunch/verify/policy"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/tree"
@@ -92,68 +86,6 @@ func (r *runner) admit(ctx context.Context, d dirs, ref artifact.Reference) (adm
 		return admitted{}, r.deny(err, &a)
 	}
 	return a, nil
-}
-
-// locked is ref at the digest that was admitted before, unless the registry is
-// to be asked again; then the two must agree, which writePin sees to.
-func locked(ref artifact.Reference, pinned admit.Entry, pull fetch.Pull) artifact.Reference {
-	if pinned.Digest == "" || pull == fetch.Always || ref.Scheme() != artifact.Registry || ref.Digest() != "" {
-		return ref
-	}
-	return ref.WithDigest(pinned.Digest)
-}
-
-// pinFile is where the lock of one tag lies.
-func pinFile(d dirs, ref artifact.Reference) string {
-	sum := sha256.Sum256([]byte(ref.Kind().String() + " " + ref.Name() + ":" + ref.Tag()))
-	return filepath.Join(d.locks(), hex.EncodeToString(sum[:]))
-}
-
-// readPin is what a tag was admitted as before; the zero Entry for a first time.
-func readPin(d dirs, ref artifact.Reference) (admit.Entry, error) {
-	if ref.Scheme() != artifact.Registry || ref.Tag() == "" {
-		return admit.Entry{}, nil
-	}
-	file := pinFile(d, ref)
-	raw, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return admit.Entry{}, nil
-	}
-	if err != nil {
-		return admit.Entry{}, &reason.Error{Code: reason.FileUnreadable, What: "read the lock " + file, Err: err}
-	}
-	l, err := admit.ParseLock(raw, file)
-	if err != nil {
-		return admit.Entry{}, err
-	}
-	e, _ := l.Find(ref.Kind(), ref.Name(), ref.Tag())
-	return e, nil
-}
-
-// writePin locks a tag on its first admission, and refuses one that moved.
-func writePin(d dirs, ref artifact.Reference, pinned admit.Entry, a admit.Admission) error {
-	if ref.Scheme() != artifact.Registry || ref.Tag() == "" {
-		return nil
-	}
-	e, err := admit.NewEntry(a)
-	if err != nil {
-		return err
-	}
-	known := admit.Lock{}
-	if pinned.Digest != "" {
-		err := pinned.Resolves(a.Artifact())
-		if err == nil {
-			return nil
-		}
-		if pinned.Digest != e.Digest { // another platform of the same index is news, not a move
-			return err
-		}
-		known = known.With(pinned)
-	}
-	if err := os.MkdirAll(d.locks(), 0o700); err != nil {
-		return &reason.Error{Code: reason.FileUnwritable, What: "make the folder " + d.locks(), Err: err}
-	}
-	return replaceFile(pinFile(d, ref), known.With(e).Encode(), 0o600)
 }
 
 // decisionRecord is the audit record of a decision, allowed or denied.

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -69,7 +66,7 @@ type adopted struct {
 
 func (a adoption) run(ctx context.Context, src, as, expires string, from *fetchFlags) (adopted, error) {
 	d := a.w.dirs()
-	source, err := artifact.Parse(src)
+	source, err := readRef(src)
 	if err != nil {
 		return adopted{}, err
 	}
@@ -138,7 +135,7 @@ func (a adoption) vouch(ctx context.Context, source artifact.Reference, found fe
 	if err != nil {
 		return nil, err
 	}
-	bill, err := makeSBOM(ctx, source, found, o)
+	bill, err := a.w.describe(ctx, source, found.Manifest.Digest, "spdx-json", o)
 	if err != nil {
 		return nil, err
 	}
@@ -195,54 +192,6 @@ func ownKey(d dirs) (sign.Key, trust.Key, error) {
 	}
 	public, err := trust.ParseKey(key.Public())
 	return key, public, err
-}
-
-// makeSBOM hands the image over to ztlaunch-sbom, as a layout of its own.
-func makeSBOM(ctx context.Context, source artifact.Reference, found fetch.Result, o fetch.Options) ([]byte, error) {
-	tool, err := besides("ztlaunch-sbom")
-	if err != nil {
-		return nil, err
-	}
-	scratch, err := os.MkdirTemp("", "ztlaunch-adopt-*")
-	if err != nil {
-		return nil, &reason.Error{Code: reason.FileUnwritable, What: "make a temporary folder", Err: err}
-	}
-	defer os.RemoveAll(scratch)
-	layout := filepath.Join(scratch, "layout")
-	to, err := artifact.Parse("oci-layout:" + layout)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := fetch.Copy(ctx, source, to, o); err != nil {
-		return nil, err
-	}
-	var out, problems bytes.Buffer
-	c := exec.CommandContext(ctx, tool, "--format", "spdx-json", "oci-layout:"+layout+"@"+found.Manifest.Digest.String())
-	c.Env, c.Stdout, c.Stderr = []string{}, &out, &problems
-	if err := c.Run(); err != nil {
-		return nil, &reason.Error{Code: reason.SBOMToolFailed, What: "make the SBOM", Expected: "a document from " + tool,
-			Found: strings.TrimSpace(problems.String()), Err: err}
-	}
-	return out.Bytes(), nil
-}
-
-// besides finds a program that is installed with this one.
-func besides(name string) (string, error) {
-	exe, err := os.Executable()
-	if err == nil {
-		exe, err = filepath.EvalSymlinks(exe)
-	}
-	if err != nil {
-		return "", &reason.Error{Code: reason.InternalFault, What: "find this program", Err: err}
-	}
-	dir := filepath.Dir(exe)
-	for _, at := range []string{filepath.Join(dir, name), filepath.Join(dir, "..", "libexec", "ztlaunch", name)} {
-		if st, err := os.Stat(at); err == nil && st.Mode().IsRegular() {
-			return at, nil
-		}
-	}
-	return "", &reason.Error{Code: reason.SBOMToolAbsent, What: "find " + name, Expected: name + " beside " + exe,
-		Found: "nothing", Next: "install ztlaunch with make install"}
 }
 
 // days reads 30d, 12h and the like.

@@ -88,7 +88,7 @@ func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error)
 		return 125, b.deny(err, &a)
 	}
 	b.outcome.end(result)
-	if result.Status != 0 && result.Cause == "" {
+	if result.Status != 0 && result.Cause == nil {
 		b.explain(p, parts)
 	}
 	if result.Lost != nil {
@@ -102,8 +102,8 @@ func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error)
 func (b box) ended(id string, a admitted, result launch.Result) error {
 	rec := b.record(audit.Exit, id, &a)
 	rec.Status, rec.Cause = result.Status, "exited"
-	if result.Cause != "" {
-		rec.Cause, rec.Codes = string(result.Cause), []reason.Code{result.Cause}
+	if why := result.Cause; why != nil {
+		rec.Cause, rec.Codes, rec.Expected, rec.Found = string(why.Code), []reason.Code{why.Code}, why.Expected, why.Found
 	}
 	for _, d := range result.Drift {
 		found := b.record(audit.Drift, id, &a)
@@ -112,13 +112,8 @@ func (b box) ended(id string, a admitted, result launch.Result) error {
 			return err
 		}
 	}
-	if result.Cause != "" {
-		why := &reason.Error{Code: result.Cause, What: "the task was ended"}
-		if len(result.Drift) > 0 {
-			d := result.Drift[0]
-			why.What, why.Expected, why.Found = "the task was ended: "+string(d.Code)+" at "+d.Path, d.Expected, d.Found
-		}
-		refusal(b.w.err, "run", why)
+	if result.Cause != nil {
+		refusal(b.w.err, "run", result.Cause)
 	}
 	return b.log.Append(rec)
 }

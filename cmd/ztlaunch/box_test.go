@@ -232,12 +232,12 @@ func TestLimits(t *testing.T) {
 	l.image("tools")
 	l.write("agent.yaml", "image: oci-layout:./tools\ncommand: [sleep, \"60\"]\nlimits: {time: 1s}\n")
 	a := l.run("run", "--key", "release.pub", "--result", "r.json", "--task", "agent.yaml")
-	if o := l.outcomeOf("r.json"); a.status != 137 || o.Cause != "time-limit" {
+	if o := l.outcomeOf("r.json"); a.status != 137 || o.Cause != "time-limit" || !strings.Contains(a.err, "expected: an end within 1s") {
 		t.Errorf("time: status %d, cause %q, err %s", a.status, o.Cause, a.err)
 	}
 	// cat reads a file whole before it writes.
 	a = l.run("run", "--key", "release.pub", "--memory", "64m", "--result", "r.json", "oci-layout:./tools", "cat", "/dev/zero")
-	if o := l.outcomeOf("r.json"); a.status != 137 || o.Cause != "out-of-memory" || !strings.Contains(a.err, "out-of-memory") || a.out != "" {
+	if o := l.outcomeOf("r.json"); a.status != 137 || o.Cause != "out-of-memory" || !strings.Contains(a.err, "out-of-memory") || !strings.Contains(a.err, "expected: at most 64 MiB of memory") || a.out != "" {
 		t.Errorf("memory: status %d, cause %q, err %s", a.status, o.Cause, a.err)
 	}
 }

@@ -5,7 +5,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/fetch"
 )
 
@@ -21,11 +20,11 @@ func copyVerb(ctx context.Context, w world, args []string) int {
 	if fs.NArg() != 2 {
 		return w.fail("copy", wrong("read the command", "a source and a target", ""))
 	}
-	src, err := artifact.Parse(fs.Arg(0))
+	src, err := readRef(fs.Arg(0))
 	if err != nil {
 		return w.fail("copy", err)
 	}
-	dst, err := artifact.Parse(fs.Arg(1))
+	dst, err := readRef(fs.Arg(1))
 	if err != nil {
 		return w.fail("copy", err)
 	}

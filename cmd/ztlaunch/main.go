@@ -72,7 +72,9 @@ func verbs() []verb {
 		{"attest", "--key FILE --type T --predicate FILE REF", "sign a statement about an image", attestVerb},
 		{"key", "generate", "make a key pair in cosign's format", keyVerb},
 		{"policy", "init REF | check FILE...", "write or check a policy", policyVerb},
+		{"lock", "--update REF...", "decide anew about tags that moved, and lock them", lockVerb},
 		{"adopt", "SRC --as NAME", "vouch for one exact digest with your own key", adoptVerb},
+		{"sbom", "create SRC", "make an SBOM from an image's or a folder's bytes", sbomVerb},
 		{"copy", "SRC DST", "copy an image with its evidence", copyVerb},
 		{"store", "ls | prune", "look after the store and the kept seals", storeVerb},
 		{"audit", "show | verify", "the tamper-evident log", auditVerb},
@@ -105,8 +107,11 @@ func dispatch(w world, args []string) (status int) {
 		return 2
 	}
 	if args[0] == "help" {
-		help(w.out)
-		return 0
+		if len(args) == 1 {
+			help(w.out)
+			return 0
+		}
+		args = append(slices.Clone(args[1:]), "--help")
 	}
 	all := verbs()
 	i := slices.IndexFunc(all, func(v verb) bool { return v.name == args[0] })

@@ -75,7 +75,9 @@ func (o *outcome) start(p plan.Plan, tier rootfs.Form) {
 
 func (o *outcome) end(r launch.Result) {
 	o.Started, o.Ended = r.Started.UTC().Format(time.RFC3339Nano), r.Ended.UTC().Format(time.RFC3339Nano)
-	o.Cause = r.Cause
+	if r.Cause != nil {
+		o.Cause = r.Cause.Code
+	}
 	for _, d := range r.Drift {
 		o.Drift = append(o.Drift, drift{d.Path, d.Code, d.Expected, d.Found})
 	}

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ztlaunch/ztlaunch/verify"
 	"github.com/ztlaunch/ztlaunch/verify/policy"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/trust"
 )
 
@@ -38,6 +40,7 @@ func policyInit(ctx context.Context, w world, args []string) int {
 	fs.StringVar(&t.root, "trusted-root", "", "trusted_root.json (default: the embedded public-good root)")
 	choice := fs.Int("identity", 0, "which signer, where there are several")
 	as := fs.String("name", "", "the name that the policy's rule matches")
+	write := fs.Bool("write", false, "make it this user's policy, if there is none yet (default: print it)")
 	from.declare(fs)
 	if err := w.parse(fs, "[flags] REF", args); err != nil {
 		return w.parsed("policy", err)
@@ -77,11 +80,33 @@ func policyInit(ctx context.Context, w world, args []string) int {
 		fmt.Fprintf(w.err, "signed by %s\n", clean(s.String()))
 		signers = append(signers, s.String())
 	}
-	return w.done("policy", struct {
+	drafted := struct {
 		header
 		Signers []string `json:"signers"`
 		Policy  string   `json:"policy"`
-	}{header{"ztlaunch.policy-draft/v1", 0}, signers, string(text)}, string(text))
+		File    string   `json:"file,omitempty"`
+	}{header{"ztlaunch.policy-draft/v1", 0}, signers, string(text), ""}
+	if !*write {
+		return w.done("policy", drafted, string(text))
+	}
+	if drafted.File, err = w.firstPolicy(text); err != nil {
+		return w.fail("policy", err)
+	}
+	fmt.Fprintf(w.err, "wrote %s\n", drafted.File)
+	return w.done("policy", drafted, "")
+}
+
+// firstPolicy writes the user's policy, and never over one that is there.
+func (w world) firstPolicy(text []byte) (string, error) {
+	d := w.dirs()
+	if _, err := os.Lstat(d.policy()); err == nil {
+		return "", &reason.Error{Code: reason.PolicyPresent, What: "write " + d.policy(), Expected: "no policy yet", Found: "one",
+			Next: "run it again without --write, and add to that file what it prints"}
+	}
+	if err := os.MkdirAll(d.Config, 0o700); err != nil {
+		return "", &reason.Error{Code: reason.FileUnwritable, What: "make the folder " + d.Config, Err: err}
+	}
+	return d.policy(), writeNew(d.policy(), text, 0o600)
 }
 
 // policyCheck reads policy files as every other verb would.

@@ -90,10 +90,10 @@ var refusedFlags = []refusedFlag{
 	{name: "cgroupns", why: "it shows the host's control groups", next: "drop it", harmless: []string{"private"}},
 	{name: "cgroup-parent", why: "it moves the task out of its limits", next: "drop it"},
 	{name: "cap-drop", why: "", harmless: nil},
-	{name: "device", why: "a task sees no host device", next: "box: {devices: [DEVICE]}"},
-	{name: "gpus", why: "a task sees no host device", next: "box: {devices: [DEVICE]}"},
+	{name: "device", why: "a task sees no host device", next: "drop it; no line of a policy allows it"},
+	{name: "gpus", why: "a task sees no host device", next: "drop it; no line of a policy allows it"},
 	{name: "security-opt", why: "it weakens the seccomp filter or the masked paths",
-		next: "drop it, or record a profile of your own", harmless: []string{"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"}},
+		next: "drop it; no line of a policy allows it", harmless: []string{"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"}},
 	{name: "publish", short: "p", why: "a task has no network to publish from", next: "talk to it over its standard input and output"},
 	{name: "publish-all", short: "P", boolean: true, why: "a task has no network to publish from", next: "drop it"},
 	{name: "add-host", why: "a task resolves only the names that it was granted", next: "drop it"},
@@ -104,6 +104,7 @@ var refusedFlags = []refusedFlag{
 	{name: "runtime", why: "the runtime is pinned by hash", next: "drop it"},
 	{name: "use-api-socket", boolean: true, why: "it gives the task the runtime's control socket", next: "drop it"},
 	{name: "restart", why: "no daemon is there to restart a task", next: "restart it from your service manager"},
+	{name: "init", boolean: true, why: "a task's own program is its first process", next: "drop it"},
 	{name: "detach", short: "d", boolean: true, why: "this version runs tasks in the foreground only", next: "drop it, or use your service manager"},
 }
 
@@ -139,7 +140,7 @@ func (f *runFlags) refuse() error {
 	if f.network != "none" {
 		return &reason.Error{Code: reason.FlagRefused, What: "--network " + f.network, Expected: "--network none",
 			Found: "a network that the task did not name the destinations of",
-			Next:  "drop it; a task file names each destination: egress: [api.example.com:443]"}
+			Next:  "drop it; no line of a policy allows it. MCP servers that a task file names are reached without: servers: {NAME: IMAGE}"}
 	}
 	for _, name := range []string{"rm", "read-only"} {
 		if v := f.set.Lookup(name); v.Changed && v.Value.String() == "false" && name == "read-only" {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/fetch"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/trust"
 )
 
 // attached is one line of `tree`: what an envelope says about itself. Nothing
@@ -61,7 +63,7 @@ func treeVerb(ctx context.Context, w world, args []string) int {
 }
 
 func (w world) list(ctx context.Context, word string, from *fetchFlags) (listing, error) {
-	ref, err := artifact.Parse(word)
+	ref, err := readRef(word)
 	if err != nil {
 		return listing{}, err
 	}
@@ -69,10 +71,7 @@ func (w world) list(ctx context.Context, word string, from *fetchFlags) (listing
 	if err != nil {
 		return listing{}, err
 	}
-	if o.Pull == fetch.Missing {
-		o.Pull = fetch.Always // what is attached now
-	}
-	found, err := fetch.Discover(ctx, ref, o)
+	found, err := discover(ctx, ref, o)
 	if err != nil {
 		return listing{}, err
 	}
@@ -85,6 +84,20 @@ func (w world) list(ctx context.Context, word string, from *fetchFlags) (listing
 		l.Problems = append(l.Problems, asFailure(p.Err, p.Err.Code.Class().Exit()))
 	}
 	return l, nil
+}
+
+// discover finds what is attached now. What was adopted lies in the store alone.
+func discover(ctx context.Context, ref artifact.Reference, o fetch.Options) (fetch.Result, error) {
+	if o.Pull != fetch.Missing {
+		return fetch.Discover(ctx, ref, o)
+	}
+	o.Pull = fetch.Never
+	stored := func(a fetch.Attachment) bool { return a.Where == fetch.Stored }
+	if found, err := fetch.Discover(ctx, ref, o); err == nil && slices.ContainsFunc(found.Attachments, stored) {
+		return found, nil
+	}
+	o.Pull = fetch.Always
+	return fetch.Discover(ctx, ref, o)
 }
 
 func describe(a fetch.Attachment) attached {
@@ -101,7 +114,7 @@ func describe(a fetch.Attachment) attached {
 	line.Predicate = p.PredicateType
 	line.Claims = p.Signer.SAN
 	if line.Claims == "" {
-		line.Claims = "key " + p.KeyHint
+		line.Claims = "key " + trust.Spell(p.KeyHint)
 	}
 	if !p.LoggedAt.IsZero() {
 		line.LoggedAt = &p.LoggedAt

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -90,8 +91,17 @@ func (f *trustFlags) find(w world, refs []artifact.Reference) (policy.Policy, er
 		return readPolicy(file)
 	}
 	return policy.Policy{}, &reason.Error{Code: reason.PolicyAbsent, What: "find a policy",
-		Expected: "--policy FILE, " + places[0] + cmp.Or(orElse(places), ""), Found: "none",
-		Next: "ztlaunch policy init REF --key KEY.pub > " + places[len(places)-1]}
+		Expected: "--policy FILE, " + places[0] + cmp.Or(orElse(places), ""), Found: "none", Next: nextPolicy(refs)}
+}
+
+// nextPolicy is how a first policy comes to be.
+func nextPolicy(refs []artifact.Reference) string {
+	i := slices.IndexFunc(refs, func(r artifact.Reference) bool { return r.Kind() == artifact.Image })
+	if i < 0 {
+		return "ztlaunch help policy"
+	}
+	return "ztlaunch policy init --write " + refs[i].String() + ", with --key KEY.pub if it is signed by a key; if nobody signed it: ztlaunch adopt " +
+		refs[i].String() + " --as NAME"
 }
 
 func orElse(places []string) string {
@@ -178,10 +188,29 @@ func (w world) inputs(t *trustFlags, f *fetchFlags, purpose policy.Purpose, refs
 	return verify.Inputs{Fetch: o, Policy: p, Root: root, Now: w.now(), Purpose: purpose}, nil
 }
 
+// readRef reads a word as a reference. One that is an image's name by the rules, and
+// a scheme with a path that exists here by its looks, is refused: a folder is never
+// sought on a registry for want of "./".
+func readRef(word string) (artifact.Reference, error) {
+	ref, err := artifact.Parse(word)
+	if err != nil {
+		return artifact.Reference{}, err
+	}
+	scheme, path, ok := strings.Cut(word, ":")
+	if ok && ref.Scheme() == artifact.Registry && artifact.Scheme(scheme).Local() {
+		if _, err := os.Lstat(path); err == nil {
+			return artifact.Reference{}, &reason.Error{Code: reason.ReferenceUnclear, What: "read " + word,
+				Expected: "./ before a path, or the whole name of an image", Found: "what may be " + path + " here, or an image",
+				Next: scheme + ":./" + path + ", or " + ref.String()}
+		}
+	}
+	return ref, nil
+}
+
 // parseRef reads a reference. A folder or archive has no name of its own: it is
 // localhost/NAME, after its last path element, unless --as names it.
 func parseRef(word, as string) (artifact.Reference, error) {
-	ref, err := artifact.Parse(word)
+	ref, err := readRef(word)
 	if err != nil {
 		return artifact.Reference{}, err
 	}

@@ -19,7 +19,7 @@ func help(out io.Writer) {
 	for _, v := range verbs() {
 		fmt.Fprintf(out, "  %-47s %s\n", v.name+" "+v.usage, v.about)
 	}
-	fmt.Fprint(out, "\nztlaunch VERB --help lists the flags of a verb. Exit status: 0 done or admitted, 1 denied, 2 usage,\n"+
+	fmt.Fprint(out, "\nztlaunch help VERB lists the flags of a verb. Exit status: 0 done or admitted, 1 denied, 2 usage,\n"+
 		"3 cannot tell, 4 stale, 5 internal; run: 125 refused, 126 cannot execute, 127 not found, else the task's own.\n")
 }
 

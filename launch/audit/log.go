@@ -21,6 +21,8 @@ const (
 	keyName  = "audit-key"
 	headName = "audit-head"
 	next     = "ztlaunch audit verify"
+
+	nextAbsent = "ztlaunch run writes the first record; if there was a log here, it was taken away"
 )
 
 // Log appends to a chain. Any number of them, in any number of processes, may

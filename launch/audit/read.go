@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
 // Entry is one record as it stands in the log.
@@ -28,6 +31,11 @@ func Read(dir string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		name := dir + "/" + logName
 		f, err := open(name, unix.O_RDONLY)
+		if errors.Is(err, os.ErrNotExist) {
+			err = &reason.Error{Code: reason.AuditAbsent, What: "read " + name, Expected: "a log", Found: "none", Next: nextAbsent}
+		} else if err != nil {
+			err = &reason.Error{Code: reason.FileUnreadable, What: "read " + name, Err: err}
+		}
 		if err != nil {
 			yield(Entry{}, err)
 			return
@@ -44,7 +52,8 @@ func Read(dir string) iter.Seq2[Entry, error] {
 				e, err = entry(bytes.TrimSuffix(text, []byte("\n")))
 			}
 			if err != nil {
-				yield(Entry{}, fmt.Errorf("read %s: line %d: %w", name, n, err))
+				yield(Entry{}, &reason.Error{Code: reason.AuditEdited, What: fmt.Sprintf("read %s: line %d", name, n),
+					Expected: "a record", Found: err.Error(), Next: next})
 				return
 			}
 			if !yield(e, nil) {

@@ -101,8 +101,11 @@ func (v *verifier) add(code reason.Code, want, got string) {
 	default:
 		v.report.Intact = false
 	}
-	v.report.Problems = append(v.report.Problems, &reason.Error{Code: code, What: "verify " + v.name,
-		Expected: want, Found: got, Next: "keep the folder as evidence, then move it and its key and head away to begin a new chain"})
+	next := "keep the folder as evidence, then move it and its key and head away to begin a new chain"
+	if code == reason.AuditAbsent {
+		next = nextAbsent
+	}
+	v.report.Problems = append(v.report.Problems, &reason.Error{Code: code, What: "verify " + v.name, Expected: want, Found: got, Next: next})
 }
 
 func (v *verifier) read(f io.Reader, key []byte) error {

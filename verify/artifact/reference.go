@@ -78,6 +78,12 @@ const (
 	Receipt       Scheme = "receipt"
 )
 
+// Local reports whether s names a path on this machine.
+func (s Scheme) Local() bool {
+	_, ok := kindOf(s)
+	return ok
+}
+
 // maxReference bounds the text of a reference, in bytes.
 const maxReference = 4096
 

@@ -35,7 +35,7 @@ func (s signed) keyed(r trust.Root) (proof, error) {
 	}
 	found := "no name of a key"
 	if hint != "" {
-		found = fmt.Sprintf("%q", hint)
+		found = trust.Spell(hint)
 	}
 	unknown := s.refuse(reason.SignatureUnknownKey, fmt.Sprintf("one of %d trusted keys", len(keys)), found, nil)
 	if len(keys) == 0 || name && known.Zero() {

@@ -45,9 +45,10 @@ func Init(in Input, keys []trust.Key, choice int) ([]byte, error) {
 	signers := Signers(in)
 	switch {
 	case len(signers) == 0:
-		e := &reason.Error{Code: reason.InitUnproved, What: what, Expected: "a proved signature", Found: "none", Next: "ztlaunch tree " + in.Artifact.Ref().String()}
+		e := &reason.Error{Code: reason.InitUnproved, What: what, Expected: "a proved signature", Found: "none",
+			Next: "ztlaunch adopt " + in.Artifact.Ref().String() + " --as NAME, to vouch for it yourself; or ztlaunch sign --key KEY " + in.Artifact.Ref().String()}
 		for _, u := range in.Unproved {
-			e.Found, e.Err = "one that does not prove", u.Err
+			e.Found, e.Err, e.Next = "one that does not prove", u.Err, "ztlaunch tree "+in.Artifact.Ref().String()+" shows who it names; --key FILE or --trusted-root FILE proves it"
 		}
 		return nil, e
 	case choice == 0 && len(signers) > 1, choice < 0, choice > len(signers):

@@ -112,7 +112,7 @@ func (e *evaluation) command(d demand) string {
 	}
 	switch d.word {
 	case signature:
-		return "ztlaunch sign --key KEY " + ref
+		return "ztlaunch sign --key KEY " + ref + ", by one of them; to vouch for it yourself: ztlaunch adopt " + ref + " --as NAME"
 	case provenance:
 		return attest(evidence.PredicateSLSAProvenanceV1, "provenance.json")
 	case bill:
@@ -121,8 +121,8 @@ func (e *evaluation) command(d demand) string {
 		return attest(vulnerabilitiesFamily+"/v0.2", "vulns.json")
 	case attestation:
 		return attest(d.kind, "predicate.json")
-	case pin:
-		return "ztlaunch mcp pin " + ref
+	case pin: // nothing of ours makes one yet
+		return "ask its publisher for a pin"
 	}
 	return ""
 }

@@ -4,6 +4,7 @@ package reason
 const (
 	ReferenceNotImage  Code = "reference-not-image"
 	ReferenceAmbiguous Code = "reference-ambiguous"
+	ReferenceUnclear   Code = "reference-unclear"
 	ImageAbsent        Code = "image-absent"
 	ContentAbsent      Code = "content-absent"
 	PullNever          Code = "pull-never"
@@ -85,6 +86,7 @@ const (
 
 var fetchRows = []Row{
 	{ReferenceNotImage, Usage, "the reference is not one of an image", "verify/fetch TestNotImage"},
+	{ReferenceUnclear, Usage, "a word may be a local path or the name of an image", "cmd/ztlaunch TestScript/usage"},
 	{ReferenceAmbiguous, Usage, "a layout or archive has several images and the reference names none", "verify/fetch TestLayoutChoice"},
 	{ImageAbsent, Denied, "the registry, layout or archive says that it has no such image", "verify/fetch TestRegistryConditions/absent"},
 	{ContentAbsent, CannotTell, "something that a manifest names is not where the manifest is", "verify/fetch TestCorruptLayout"},

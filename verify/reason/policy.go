@@ -3,6 +3,7 @@ package reason
 // Causes found in a policy file.
 const (
 	PolicyAbsent          Code = "policy-absent"
+	PolicyPresent         Code = "policy-present"
 	PolicyKeyUnreadable   Code = "policy-key-unreadable"
 	PolicyKeyMalformed    Code = "policy-key-malformed"
 	PolicyPattern         Code = "policy-pattern"
@@ -79,6 +80,7 @@ const (
 )
 
 var policyRows = []Row{
+	{PolicyPresent, Usage, "a first policy was to be written, and there is one", "cmd/ztlaunch TestScript/policy-absent"},
 	{PolicyAbsent, Denied, "no policy was found, and without one nothing is admitted", "cmd/ztlaunch TestScript/policy-absent"},
 	{PolicyKeyUnreadable, Usage, "a key file that the policy names cannot be read", "verify/policy TestParse/key-unreadable"},
 	{PolicyKeyMalformed, Usage, "a key that the policy names is no PEM public key that is believed", "verify/policy TestParse/key-malformed"},

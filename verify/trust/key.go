@@ -14,6 +14,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -148,6 +149,15 @@ func (k Key) Named(hint string) (named, name bool) {
 	}
 	der, text := sha256.Sum256([]byte(k.der)), sha256.Sum256(k.PEM())
 	return !k.Zero() && (sum == der || sum == text), true
+}
+
+// Spell writes a hint that is a key's name the one way in which ztlaunch writes
+// names of keys, "sha256:" and hex; any other hint is quoted.
+func Spell(hint string) string {
+	if sum, ok := hashName(hint); ok {
+		return "sha256:" + hex.EncodeToString(sum[:])
+	}
+	return strconv.Quote(hint)
 }
 
 func hashName(hint string) (sum [32]byte, ok bool) {

@@ -176,3 +176,19 @@ func FuzzParseKey(f *testing.F) {
 		}
 	})
 }
+
+func TestSpell(t *testing.T) {
+	sum := sha256.Sum256([]byte("a key"))
+	want := "sha256:" + hex.EncodeToString(sum[:])
+	in64 := base64.StdEncoding.EncodeToString(sum[:])
+	for _, hint := range []string{want, want[7:], in64, "SHA256:" + in64} {
+		if got := Spell(hint); got != want {
+			t.Errorf("%q is %s", hint, got)
+		}
+	}
+	for hint, want := range map[string]string{"": `""`, "release key": `"release key"`, "a\nb": `"a\nb"`} {
+		if got := Spell(hint); got != want {
+			t.Errorf("%q is %s", hint, got)
+		}
+	}
+}

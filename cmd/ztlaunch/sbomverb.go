@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/fetch"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// sbomVerb makes an SBOM with the generator, a program of its own.
+func sbomVerb(ctx context.Context, w world, args []string) int {
+	fs := newFlags("sbom", true)
+	var from fetchFlags
+	format := fs.String("format", "spdx-json", "spdx-json or cyclonedx-json")
+	from.declare(fs)
+	if err := w.parse(fs, "create [flags] REF | ./FOLDER", args); err != nil {
+		return w.parsed("sbom", err)
+	}
+	if fs.NArg() != 2 || fs.Arg(0) != "create" || *format != "spdx-json" && *format != "cyclonedx-json" {
+		return w.fail("sbom", wrong("read the command", "create, and one image or folder; --format spdx-json or cyclonedx-json", "ztlaunch sbom create REF"))
+	}
+	document, err := w.createSBOM(ctx, fs.Arg(1), *format, &from)
+	if err == nil {
+		_, err = w.out.Write(document)
+		err = outputError(err)
+	}
+	if err != nil {
+		return w.fail("sbom", err)
+	}
+	return 0
+}
+
+func (w world) createSBOM(ctx context.Context, word, format string, from *fetchFlags) ([]byte, error) {
+	if strings.HasPrefix(word, "/") || strings.HasPrefix(word, "./") || strings.HasPrefix(word, "../") {
+		return w.generate(ctx, "--format", format, "dir:"+word)
+	}
+	ref, err := parseRef(word, "")
+	if err != nil {
+		return nil, err
+	}
+	if ref.Kind() != artifact.Image {
+		return nil, wrong("describe "+word, "an image or a folder", "ztlaunch sbom create ./FOLDER")
+	}
+	o, err := from.options(w)
+	if err != nil {
+		return nil, err
+	}
+	found, err := fetch.Discover(ctx, ref, o)
+	if err != nil {
+		return nil, err
+	}
+	return w.describe(ctx, ref, found.Manifest.Digest, format, o)
+}
+
+// describe makes an SBOM of one image: the generator reads a layout that holds
+// nothing else, and no registry.
+func (w world) describe(ctx context.Context, source artifact.Reference, manifest digest.Digest, format string, o fetch.Options) ([]byte, error) {
+	scratch, err := os.MkdirTemp("", "ztlaunch-sbom-*")
+	if err != nil {
+		return nil, &reason.Error{Code: reason.FileUnwritable, What: "make a temporary folder", Err: err}
+	}
+	defer os.RemoveAll(scratch)
+	layout := filepath.Join(scratch, "layout")
+	to, err := artifact.Parse("oci-layout:" + layout)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := fetch.Copy(ctx, source, to, o); err != nil {
+		return nil, err
+	}
+	return w.generate(ctx, "--format", format, "--name", source.Name(), "oci-layout:"+layout+"@"+manifest.String())
+}
+
+// generate runs the generator, which sees nothing of this environment but the time
+// that a document is to bear.
+func (w world) generate(ctx context.Context, args ...string) ([]byte, error) {
+	tool, err := besides("ztlaunch-sbom")
+	if err != nil {
+		return nil, err
+	}
+	var out, problems bytes.Buffer
+	c := exec.CommandContext(ctx, tool, args...)
+	c.Env, c.Stdout, c.Stderr = []string{}, &out, &problems
+	if epoch, ok := w.env("SOURCE_DATE_EPOCH"); ok {
+		c.Env = append(c.Env, "SOURCE_DATE_EPOCH="+epoch)
+	}
+	err = c.Run()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		return nil, &reason.Error{Code: reason.SBOMToolFailed, What: "make the SBOM", Expected: "a document from " + tool,
+			Found: strings.TrimSpace(problems.String()), Err: err}
+	case err != nil:
+		return nil, &reason.Error{Code: reason.SBOMToolFailed, What: "make the SBOM", Expected: tool + " to run", Err: err}
+	}
+	return out.Bytes(), nil
+}
+
+// besides finds a program that is installed with this one.
+func besides(name string) (string, error) {
+	exe, err := os.Executable()
+	if err == nil {
+		exe, err = filepath.EvalSymlinks(exe)
+	}
+	if err != nil {
+		return "", &reason.Error{Code: reason.InternalFault, What: "find this program", Err: err}
+	}
+	dir := filepath.Dir(exe)
+	for _, at := range []string{filepath.Join(dir, name), filepath.Join(dir, "..", "libexec", "ztlaunch", name)} {
+		if st, err := os.Stat(at); err == nil && st.Mode().IsRegular() {
+			return at, nil
+		}
+	}
+	return "", &reason.Error{Code: reason.SBOMToolAbsent, What: "find " + name, Expected: name + " beside " + exe,
+		Found: "nothing", Next: "install ztlaunch with make install"}
+}
