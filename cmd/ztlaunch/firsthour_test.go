@@ -92,7 +92,8 @@ func TestSignedKeyless(t *testing.T) {
 	}
 	l.write("policy.yaml", a.out)
 	l.ok("policy", "check", "policy.yaml")
-	if a := l.ok("run", "-i", "--rm", "--policy", "policy.yaml", "--trusted-root", "root.json", "oci-layout:./agent", "echo", "proved"); a.out != "proved\n" {
+	l.ok("policy", "init", "--write", "--trusted-root", "root.json", "oci-layout:./agent")
+	if a := l.ok("run", "-i", "--rm", "--trusted-root", "root.json", "oci-layout:./agent", "echo", "proved"); a.out != "proved\n" {
 		t.Errorf("run: %q", a.out)
 	}
 	if a := l.run("run", "--rm", "--policy", "policy.yaml", "oci-layout:./agent", "true"); a.status != 125 {

@@ -103,7 +103,7 @@ func TestReadmeFiles(t *testing.T) {
 }
 
 // prose are words that follow the program's name in sentences.
-var prose = []string{"decides", "knows", "reads", "names", "is", "met", "cuts", "trust", "tree", "with", "this", "seal", "that", "on", "and", "brings"}
+var prose = []string{"decides", "knows", "reads", "names", "is", "met", "cuts", "trust", "tree", "with", "this", "seal", "that", "on", "and", "brings", "tries", "built"}
 
 // TestHints reads the commands that refusals and reports propose: each is of a verb
 // that there is.

@@ -53,7 +53,8 @@ type capped struct {
 
 func (c *capped) refusal(size int64) error {
 	return &reason.Error{Code: reason.SealTooLarge, What: "build root",
-		Expected: fmt.Sprintf("at most %d bytes", c.most), Found: fmt.Sprintf("at least %d bytes", size)}
+		Expected: fmt.Sprintf("at most %d bytes", c.most), Found: fmt.Sprintf("at least %d bytes", size),
+		Next: "make it smaller: a root lies in memory, and may take a quarter of that, 1 GiB at most"}
 }
 
 func (c *capped) Write(p []byte) (int, error) {
