@@ -48,10 +48,15 @@ type Parts struct {
 	Stdio   Stdio
 	Signals <-chan os.Signal
 	Watch   Watch
+
+	// Recorded gives one value: nil once it is on the disk that this task is about
+	// to be launched. Nothing of the task exists before; nil waits for nothing.
+	Recorded <-chan error
 }
 
-// Run carries out a plan and returns when the task is over and nothing of it is
-// left. An error means that the task did not start.
+// Run carries out a plan and returns when the task is over. What is left of it then
+// goes with the keeper (keeper.Clean). An error means that the task did not start,
+// and that all is clean.
 func Run(ctx context.Context, p plan.Plan, parts Parts) (Result, error) {
 	if p.Zero() {
 		return Result{}, &reason.Error{Code: reason.InternalFault, What: "launch", Expected: "a plan", Found: "the zero value"}
@@ -70,7 +75,10 @@ func Run(ctx context.Context, p plan.Plan, parts Parts) (Result, error) {
 		return Result{}, errors.Join(err, parts.Keeper.Clean())
 	}
 	result, err := r.carry(ctx)
-	return result, errors.Join(err, parts.Keeper.Clean())
+	if err != nil {
+		err = errors.Join(err, parts.Keeper.Clean())
+	}
+	return result, err
 }
 
 // run is one launch under way.
@@ -142,6 +150,11 @@ func (r *run) create(ctx context.Context) error {
 	}
 	r.box = runc.Container{ID: r.plan.ID(), Bundle: bundle, State: filepath.Join(r.dir, "state"), Life: r.parts.Keeper.Line()}
 	r.box.Streams = r.streams.box()
+	if r.parts.Recorded != nil {
+		if err := <-r.parts.Recorded; err != nil {
+			return err
+		}
+	}
 	err = r.thread.do(func() (err error) {
 		r.init, err = r.parts.Runtime.Create(ctx, r.box)
 		return err

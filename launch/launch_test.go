@@ -195,6 +195,23 @@ func TestRun(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+	// The task says ready on its standard output as soon as it runs.
+	t.Run("not recorded", func(t *testing.T) {
+		s := newStage(t, rootfs.InRAMFS, plan.Task{}, "fork", "1")
+		lost := &reason.Error{Code: reason.AuditUnwritable, What: "append"}
+		recorded := make(chan error, 1)
+		recorded <- lost
+		s.parts.Recorded = recorded
+		if _, err := launch.Run(t.Context(), s.plan, s.parts); !errors.Is(err, lost) {
+			t.Errorf("%v", err)
+		}
+		if err := s.parts.Stdio.Out.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if said, err := io.ReadAll(s.out); err != nil || len(said) > 0 {
+			t.Errorf("the task ran: %q, %v", said, err)
+		}
+	})
 	// The host takes the folder of a mount away between plan and launch.
 	t.Run("host refuses", func(t *testing.T) {
 		s := newStage(t, rootfs.InRAMFS, plan.Task{Mounts: []plan.Mount{{Class: plan.Work, Target: "/work",

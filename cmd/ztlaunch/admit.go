@@ -66,21 +66,21 @@ func (r *runner) admit(ctx context.Context, d dirs, ref artifact.Reference) (adm
 		return admitted{}, r.deny(err, nil)
 	}
 	a.tree, a.local = report.Tree, report.Local
-	if err := r.log.Append(decisionRecord("run", r.w.now(), ref, report)); err != nil {
-		return admitted{}, err
-	}
+	r.records.begin(decisionRecord("run", r.w.now(), ref, report))
 	r.outcome.decision(report)
 	if moved := pinned.Digest != "" && pinned.Digest != cmp.Or(report.Artifact.Index(), report.Artifact.Digest()); moved {
 		return admitted{}, r.deny(pinned.Resolves(report.Artifact), nil)
 	}
 	if !report.Decision.Allowed() {
-		return admitted{}, denial(report.Decision)
+		return admitted{}, errors.Join(denial(report.Decision), r.records.settle())
 	}
 	if a.admission, err = admit.Admit(report.Decision, report.Artifact, report.Tree, policy.Run, r.w.now(), admissionAge); err != nil {
 		return admitted{}, r.deny(err, nil)
 	}
-	if ref.Kind() != artifact.Model {
-		err = writePin(d, ref, pinned, a.admission)
+	if lockable(ref) {
+		if err = r.records.settle(); err == nil {
+			err = writePin(d, ref, pinned, a.admission)
+		}
 	}
 	if err != nil {
 		return admitted{}, r.deny(err, &a)
@@ -139,14 +139,14 @@ func denial(d policy.Decision) error {
 
 // deny records why nothing was launched and passes the error on.
 func (r *runner) deny(err error, a *admitted) error {
-	if r.log == nil {
+	if r.records == nil {
 		return err
 	}
 	rec := r.record(audit.Denial, "", a)
 	if e, ok := reason.Of(err); ok {
 		rec.Codes, rec.Expected, rec.Found = []reason.Code{e.Code}, e.Expected, e.Found
 	}
-	return errors.Join(err, r.log.Append(rec))
+	return errors.Join(err, r.records.add(rec))
 }
 
 // record starts an audit record about an admitted image.

@@ -79,27 +79,33 @@ func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error)
 	}
 	rec := b.record(audit.Launch, p.ID(), &a)
 	rec.Tier, rec.Unsafe = string(tier), ask.Unsafe
-	if err := b.log.Append(rec); err != nil {
-		return 125, err
-	}
+	b.records.begin(rec)
+	parts.Recorded = b.records.settled()
 	b.outcome.start(p, tier)
 	result, err := launch.Run(ctx, p, parts)
 	if err != nil {
+		if lost := b.records.settle(); lost != nil {
+			return 125, lost
+		}
 		return 125, b.deny(err, &a)
 	}
 	b.outcome.end(result)
+	b.ended(p.ID(), a, result)
+	if err := b.keeper.Clean(); err != nil {
+		return 125, b.deny(err, &a)
+	}
 	if result.Status != 0 && result.Cause == nil {
 		b.explain(p, parts)
 	}
 	if result.Lost != nil {
 		lost := &reason.Error{Code: reason.OutputClosed, What: "pass the task's output on", Found: "not all of it arrived", Err: result.Lost}
-		return 125, errors.Join(b.ended(p.ID(), a, result), lost)
+		return 125, errors.Join(b.records.settle(), lost)
 	}
-	return result.Status, b.ended(p.ID(), a, result)
+	return result.Status, b.records.settle()
 }
 
-// ended records how the task ended.
-func (b box) ended(id string, a admitted, result launch.Result) error {
+// ended begins to record how the task ended.
+func (b box) ended(id string, a admitted, result launch.Result) {
 	rec := b.record(audit.Exit, id, &a)
 	rec.Status, rec.Cause = result.Status, "exited"
 	if why := result.Cause; why != nil {
@@ -108,14 +114,12 @@ func (b box) ended(id string, a admitted, result launch.Result) error {
 	for _, d := range result.Drift {
 		found := b.record(audit.Drift, id, &a)
 		found.Path, found.Codes, found.Expected, found.Found = d.Path, []reason.Code{d.Code}, d.Expected, d.Found
-		if err := b.log.Append(found); err != nil {
-			return err
-		}
+		b.records.begin(found)
 	}
 	if result.Cause != nil {
 		refusal(b.w.err, "run", result.Cause)
 	}
-	return b.log.Append(rec)
+	b.records.begin(rec)
 }
 
 // abilities is what the plan must know of this host.

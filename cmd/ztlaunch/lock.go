@@ -74,7 +74,7 @@ func (w world) relock(ctx context.Context, word string, t *trustFlags, from *fet
 	if err != nil {
 		return relocked{}, err
 	}
-	if ref.Scheme() != artifact.Registry || ref.Tag() == "" || ref.Digest() != "" {
+	if !lockable(ref) || ref.Digest() != "" {
 		return relocked{}, wrong("lock "+word, "a tag of a registry: nothing else can move", "ztlaunch lock --update registry.example/agent:1.4")
 	}
 	in, err := w.inputs(t, from, policy.Run, ref)
@@ -131,7 +131,7 @@ func pinFile(d dirs, ref artifact.Reference) string {
 
 // readPin is what a tag was admitted as before; the zero Entry for a first time.
 func readPin(d dirs, ref artifact.Reference) (admit.Entry, error) {
-	if ref.Scheme() != artifact.Registry || ref.Tag() == "" {
+	if !lockable(ref) {
 		return admit.Entry{}, nil
 	}
 	file := pinFile(d, ref)
@@ -152,9 +152,6 @@ func readPin(d dirs, ref artifact.Reference) (admit.Entry, error) {
 
 // writePin locks a tag on its first admission, and refuses one that moved.
 func writePin(d dirs, ref artifact.Reference, pinned admit.Entry, a admit.Admission) error {
-	if ref.Scheme() != artifact.Registry || ref.Tag() == "" {
-		return nil
-	}
 	e, err := admit.NewEntry(a)
 	if err != nil {
 		return err
@@ -171,6 +168,11 @@ func writePin(d dirs, ref artifact.Reference, pinned admit.Entry, a admit.Admiss
 		known = known.With(pinned)
 	}
 	return setPin(d, ref, known.With(e))
+}
+
+// lockable reports whether what ref leads to may be another thing tomorrow.
+func lockable(ref artifact.Reference) bool {
+	return ref.Scheme() == artifact.Registry && ref.Tag() != ""
 }
 
 // setPin locks a tag.

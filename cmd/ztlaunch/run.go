@@ -64,7 +64,7 @@ func runVerb(ctx context.Context, w world, args []string) int {
 type runner struct {
 	w       world
 	flags   *runFlags
-	log     *audit.Log
+	records *records
 	host    host.Host
 	unfit   error // why this process cannot launch
 	outcome outcome
@@ -94,11 +94,18 @@ func (r *runner) close() {
 // run goes from the command line to the end of the task. Nothing is started
 // unless its record was written first.
 func (r *runner) run(ctx context.Context, args []string) (status int, err error) {
-	defer r.close()
-	if r.log, err = audit.Open(r.w.dirs().audit(), r.w.dirs().trust(), r.w.now()); err != nil {
+	log, err := audit.Open(r.w.dirs().audit(), r.w.dirs().trust(), r.w.now())
+	if err != nil {
 		return 125, err
 	}
-	r.later(func() { _ = r.log.Close() }) // every record was synced when it was written
+	r.records = &records{log: log}
+	defer func() {
+		if lost := r.records.settle(); lost != nil && !errors.Is(err, lost) {
+			status, err = 125, errors.Join(err, lost)
+		}
+		_ = log.Close() // every record was synced when it was written
+	}()
+	defer r.close()
 	if err := r.flags.refuse(); err != nil {
 		return 125, r.deny(err, nil)
 	}

@@ -72,7 +72,7 @@ func (r *runner) startServer(ctx context.Context, d dirs, a admitted) (*server, 
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &server{Reader: out, Writer: in, in: in, out: out, cancel: cancel, ended: make(chan error, 1)}
-	own := &runner{w: r.w, flags: r.flags, log: r.log, host: r.host, programs: r.programs}
+	own := &runner{w: r.w, flags: r.flags, records: r.records, host: r.host, programs: r.programs}
 	b := box{runner: own, dirs: d, keeper: k, ground: own.lay(d, k), stdio: launch.Stdio{In: theirIn, Out: theirOut, Err: os.Stderr}}
 	go func() {
 		_, err := b.launch(ctx, a, plan.Task{ID: newID(), Unsafe: r.flags.unsafe})
