@@ -17,10 +17,9 @@ type Ground struct {
 
 // Lay makes the user namespace of ids and takes these over, also when it fails.
 func Lay(ids *rootfs.IDs, k *keeper.Keeper) (Ground, error) {
-	go quicken() // for a launch that follows soon
 	userns, err := lay(ids, k)
 	if err != nil {
-		_ = ids.Release() // the lock goes with the process at the latest
+		ids.Release()
 		return Ground{}, refused("make the task's user namespace", err)
 	}
 	return Ground{ids, userns}, nil
@@ -29,9 +28,6 @@ func Lay(ids *rootfs.IDs, k *keeper.Keeper) (Ground, error) {
 func lay(ids *rootfs.IDs, k *keeper.Keeper) (*os.File, error) {
 	if lock := ids.File(); lock != nil {
 		if err := k.Hold(lock); err != nil {
-			return nil, err
-		}
-		if err := k.Will(keeper.Lock(lock.Name())); err != nil {
 			return nil, err
 		}
 	}
@@ -46,6 +42,6 @@ func (g Ground) Close() {
 	if g.ids == nil {
 		return
 	}
-	_ = g.ids.Release() // the lock goes with the process at the latest
+	g.ids.Release()
 	g.userns.Close()
 }

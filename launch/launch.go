@@ -107,7 +107,6 @@ func (r *run) close() {
 
 // create brings the box to the point where the runtime's init waits inside it.
 func (r *run) create(ctx context.Context) error {
-	go quicken()
 	if err := r.parts.Keeper.Will(keeper.Cgroup(r.plan.Cgroup())); err != nil {
 		return err
 	}

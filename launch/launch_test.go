@@ -202,7 +202,9 @@ func TestRun(t *testing.T) {
 		recorded := make(chan error, 1)
 		recorded <- lost
 		s.parts.Recorded = recorded
-		if _, err := launch.Run(t.Context(), s.plan, s.parts); !errors.Is(err, lost) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if _, err := launch.Run(ctx, s.plan, s.parts); !errors.Is(err, lost) {
 			t.Errorf("%v", err)
 		}
 		if err := s.parts.Stdio.Out.Close(); err != nil {

@@ -55,15 +55,6 @@ func clean(dir string, entries []Entry) error {
 		}
 		return removeAll(e.Folder)
 	})
-	each(func(e Entry) error {
-		if e.Lock == "" {
-			return nil
-		}
-		if err := unix.Unlink(e.Lock); err != nil && !errors.Is(err, unix.ENOENT) {
-			return os.NewSyscallError("unlink", err)
-		}
-		return nil
-	})
 	err = errors.Join(errs...)
 	if err == nil {
 		err = removeAll(dir)

@@ -77,36 +77,6 @@ func TestInitGoes(t *testing.T) {
 	}
 }
 
-// A lock's name goes with the launcher that had it, while the keeper holds it: after
-// both are gone somebody else may have it.
-func TestLockGoes(t *testing.T) {
-	run := t.TempDir()
-	for _, keeperToo := range []bool{false, true} {
-		lock, err := os.Create(filepath.Join(t.TempDir(), "lock"))
-		k := begin(t, run)
-		if err := errors.Join(err, k.Hold(lock), k.Will(Lock(lock.Name()))); err != nil {
-			t.Fatal(err)
-		}
-		lock.Close()
-		if keeperToo {
-			if err := k.process.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			<-k.Lost()
-			k.lock.Close()
-			if err := Sweep(run); err != nil {
-				t.Fatal(err)
-			}
-		} else {
-			die(k)
-			<-k.Lost()
-		}
-		if _, err := os.Stat(lock.Name()); errors.Is(err, os.ErrNotExist) == keeperToo || len(tasks(t, run)) != 0 {
-			t.Errorf("keeper killed too %v: %v, tasks %v", keeperToo, err, tasks(t, run))
-		}
-	}
-}
-
 // Whatever is in a task's user namespace goes, and nothing else; one's own is refused.
 func TestUsernsGoes(t *testing.T) {
 	if os.Geteuid() != 0 {

@@ -16,7 +16,6 @@
 //	mount   absolute path    unmounted, detached
 //	init    a process id     with "start", its start time in clock ticks
 //	userns  an inode number  of a user namespace: every process in it is killed
-//	lock    absolute path    of a locked file that the keeper holds: its name goes
 //
 // A line is written before its thing exists (init: as soon as it is known), so
 // a name without a thing is usual and a thing without a name impossible. A last

@@ -73,7 +73,7 @@ func give(fd int, request []byte) error {
 	err := json.Unmarshal(request, &m)
 	var f *os.File
 	if err == nil {
-		f, err = userns.New(m.UIDs, m.GIDs)
+		f, err = userns.New(m.UIDs, m.GIDs, quicken)
 	}
 	if err != nil {
 		text := append([]byte{fault}, err.Error()...)

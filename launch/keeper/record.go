@@ -26,7 +26,6 @@ type Entry struct {
 	Init   int    `json:"init,omitempty"`
 	Start  uint64 `json:"start,omitempty"`
 	Userns uint64 `json:"userns,omitempty"`
-	Lock   string `json:"lock,omitempty"`
 }
 
 // Cgroup names a cgroup, "/ztlaunch/ID", in whatever hierarchies exist.
@@ -55,10 +54,6 @@ func Userns(ns *os.File) (Entry, error) {
 	return Entry{Userns: st.Ino}, nil
 }
 
-// Lock names the file of a lock that the keeper holds (Hold): nobody else has it
-// before its name is gone.
-func Lock(path string) Entry { return Entry{Lock: path} }
-
 // String is the entry for people: "cgroup /ztlaunch/x".
 func (e Entry) String() string {
 	switch {
@@ -70,8 +65,6 @@ func (e Entry) String() string {
 		return "mount " + e.Mount
 	case e.Userns != 0:
 		return "user namespace " + strconv.FormatUint(e.Userns, 10)
-	case e.Lock != "":
-		return "lock " + e.Lock
 	}
 	return "process " + strconv.Itoa(e.Init)
 }
@@ -98,7 +91,7 @@ func taskCgroup(path string) bool {
 // clean and lie at least three deep.
 func (e Entry) check() error {
 	kinds := 0
-	for _, path := range []string{e.Folder, e.Mount, e.Lock} {
+	for _, path := range []string{e.Folder, e.Mount} {
 		if path == "" {
 			continue
 		}

@@ -43,8 +43,8 @@ func sweep(dir string) error {
 	}
 	defer lock.Close()
 	left, err := readRecord(dir)
-	// The number of a user namespace is given to another once it is gone, and so is a
-	// lock: they mean something only while somebody holds them, as a living keeper does.
-	left = slices.DeleteFunc(left, func(e Entry) bool { return e.Userns != 0 || e.Lock != "" })
+	// The number of a user namespace is given to another once it is gone: it means
+	// something only while somebody holds the namespace, as a living keeper does.
+	left = slices.DeleteFunc(left, func(e Entry) bool { return e.Userns != 0 })
 	return errors.Join(err, clean(dir, left))
 }

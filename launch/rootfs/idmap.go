@@ -17,7 +17,7 @@ func OwnerMap(owner, base, task uint32) []userns.Map {
 
 // newUserns makes a user namespace for a probe.
 func newUserns(uids, gids []userns.Map) (*os.File, error) {
-	f, err := userns.New(uids, gids)
+	f, err := userns.New(uids, gids, nil)
 	if err != nil {
 		return nil, unsupported("make user namespace", err)
 	}

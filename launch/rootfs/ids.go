@@ -62,7 +62,6 @@ type IDs struct {
 	Base   uint32 // first uid and first gid
 	caller *caller
 	lock   *os.File
-	path   string
 }
 
 // caller is the task's user and group in a launch without privilege.
@@ -137,11 +136,17 @@ func callerMap(own uint32) []userns.Map {
 	return all
 }
 
-// TakeIDs takes the first free block of from that touches none of covered. dir,
-// made 0700 when missing, holds one lock file for each block in use. When there is
-// none: ids-exhausted.
+// TakeIDs takes the first free block of from that touches none of covered. dir, made
+// 0700 when missing, holds one empty file, "blocks", of which each byte is a block:
+// who has an open file description lock on it (fcntl_locking(2)) has the block. No
+// name comes or goes with a block, so nobody can take one away. When there is none:
+// ids-exhausted.
 func TakeIDs(dir string, from Range, covered []Range) (*IDs, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("take ids: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "blocks"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
 		return nil, fmt.Errorf("take ids: %w", err)
 	}
 	for i := range from.Count / BlockSize {
@@ -149,16 +154,16 @@ func TakeIDs(dir string, from Range, covered []Range) (*IDs, error) {
 		if touches(block, covered) {
 			continue
 		}
-		path := filepath.Join(dir, strconv.FormatUint(uint64(block.Start), 10))
-		f, err := lockFile(path, false)
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			continue
+		lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: int64(block.Start / BlockSize), Len: 1}
+		switch err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lock); {
+		case err == nil:
+			return &IDs{Base: block.Start, lock: f}, nil
+		case !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES):
+			closeAll(f)
+			return nil, fmt.Errorf("take ids: %w", os.NewSyscallError("fcntl", err))
 		}
-		if err != nil {
-			return nil, fmt.Errorf("take ids: %w", err)
-		}
-		return &IDs{Base: block.Start, lock: f, path: path}, nil
 	}
+	closeAll(f)
 	return nil, &reason.Error{Code: reason.IDsExhausted, What: "take ids",
 		Expected: fmt.Sprintf("a free block of %d ids in %d..%d", BlockSize, from.Start, uint64(from.Start)+uint64(from.Count)-1), Found: "none"}
 }
@@ -177,12 +182,11 @@ func touches(r Range, covered []Range) bool {
 func (i *IDs) File() *os.File { return i.lock }
 
 // Release lets go of the block. It is free once every process that has the lock's
-// file is gone; the last one to call Release removes the file's name.
-func (i *IDs) Release() error {
-	if i.lock == nil {
-		return nil
+// file is gone.
+func (i *IDs) Release() {
+	if i.lock != nil {
+		closeAll(i.lock)
 	}
-	return unlockFile(i.lock, i.path)
 }
 
 // lockFile opens and locks the file at path, made when missing. wait false makes it

@@ -26,8 +26,10 @@ type Map struct {
 }
 
 // New makes a user namespace with the given maps and returns a descriptor of it; the
-// namespace lives as long as descriptors and mounts refer to it.
-func New(uids, gids []Map) (*os.File, error) {
+// namespace lives as long as descriptors and mounts refer to it. The child is dead
+// then. Before its id can be another's it is given to dead, if there is one, which
+// New does not wait for.
+func New(uids, gids []Map, dead func(pid int)) (*os.File, error) {
 	type result struct {
 		f   *os.File
 		err error
@@ -37,14 +39,14 @@ func New(uids, gids []Map) (*os.File, error) {
 		// The tracer is a thread, and so is the parent that Pdeathsig means.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		f, err := traced(uids, gids)
+		f, err := traced(uids, gids, dead)
 		done <- result{f, err}
 	}()
 	r := <-done
 	return r.f, r.err
 }
 
-func traced(uids, gids []Map) (f *os.File, err error) {
+func traced(uids, gids []Map, dead func(pid int)) (f *os.File, err error) {
 	child, err := os.StartProcess("/proc/self/exe", []string{"ztlaunch-userns"}, &os.ProcAttr{
 		Env: []string{},
 		Sys: &syscall.SysProcAttr{
@@ -61,30 +63,42 @@ func traced(uids, gids []Map) (f *os.File, err error) {
 		return nil, err
 	}
 	f, err = os.Open(fmt.Sprintf("/proc/%d/ns/user", child.Pid))
-	if err = errors.Join(err, reap(child)); err != nil {
+	if err = errors.Join(err, kill(child)); err != nil {
 		if f != nil {
 			f.Close()
 		}
 		return nil, err
 	}
+	if dead == nil {
+		return f, reap(child)
+	}
+	go func() {
+		dead(child.Pid)
+		_ = reap(child) // it is a child of ours, and dead
+	}()
 	return f, nil
 }
 
-// reap kills the traced child and waits until it is gone.
-func reap(child *os.Process) error {
-	defer func() { _ = child.Release() }()
+// kill kills the traced child and waits until it is dead.
+func kill(child *os.Process) error {
 	if err := child.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	for {
-		var ws unix.WaitStatus
-		pid, err := unix.Wait4(child.Pid, &ws, 0, nil)
-		switch {
-		case err == unix.EINTR, err == nil && pid == child.Pid && ws.Stopped():
-		case err != nil:
+		err := unix.Waitid(unix.P_PID, child.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			return os.NewSyscallError("waitid", err)
+		}
+	}
+}
+
+// reap lets go of the dead child.
+func reap(child *os.Process) error {
+	defer func() { _ = child.Release() }()
+	for {
+		_, err := unix.Wait4(child.Pid, nil, 0, nil)
+		if err != unix.EINTR {
 			return os.NewSyscallError("wait4", err)
-		default:
-			return nil
 		}
 	}
 }
