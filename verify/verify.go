@@ -192,6 +192,9 @@ func coverages(claims []evidence.Claim, t tree.Tree, store *content.Store) (map[
 				continue
 			}
 		}
+		if err := t.Wait(); err != nil {
+			return nil, err
+		}
 		coverage, err := policy.Cover(c, t)
 		if err != nil {
 			continue // the rule that needs it reports sbom-malformed

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/ztlaunch/ztlaunch/launch"
@@ -42,6 +44,11 @@ func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error)
 	}
 	if onlyForm != "" {
 		seals = seals.In(rootfs.Form(onlyForm))
+	}
+	for _, each := range append(slices.Collect(maps.Values(b.models)), a) {
+		if err := each.tree.Wait(); err != nil {
+			return 125, b.deny(err, &each)
+		}
 	}
 	root, err := b.hold(ctx, seals, a)
 	if err != nil {

@@ -111,7 +111,7 @@ func dispatch(w world, args []string) (status int) {
 			help(w.out)
 			return 0
 		}
-		args = append(slices.Clone(args[1:]), "--help")
+		args = []string{args[1], "--help"} // nothing else: a word more could be one that runs
 	}
 	all := verbs()
 	i := slices.IndexFunc(all, func(v verb) bool { return v.name == args[0] })

@@ -129,12 +129,12 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 	if err != nil {
 		return 125, r.deny(err, nil)
 	}
+	ground := r.lay(d, k) // given back after the keeper is done with what stands on it
 	r.later(func() {
 		if err := k.Close(); err != nil {
 			refusal(r.w.err, "run", err)
 		}
 	})
-	ground := r.lay(d, k)
 
 	a, err := r.admit(ctx, d, ref)
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -75,15 +76,27 @@ func (r *runner) startServer(ctx context.Context, d dirs, a admitted) (*server, 
 	own := &runner{w: r.w, flags: r.flags, records: r.records, host: r.host, programs: r.programs}
 	b := box{runner: own, dirs: d, keeper: k, ground: own.lay(d, k), stdio: launch.Stdio{In: theirIn, Out: theirOut, Err: os.Stderr}}
 	go func() {
-		_, err := b.launch(ctx, a, plan.Task{ID: newID(), Unsafe: r.flags.unsafe})
-		own.close()
+		err := b.contained(ctx, a, plan.Task{ID: newID(), Unsafe: r.flags.unsafe})
 		err = errors.Join(err, k.Close())
+		own.close()
 		theirOut.Close()
 		theirIn.Close()
 		s.ended <- err
 	}()
 	r.later(func() { s.stop(r.w) })
 	return s, nil
+}
+
+// contained is launch for a goroutine of its own, where a fault would end the whole
+// program in its own way.
+func (b box) contained(ctx context.Context, a admitted, ask plan.Task) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = &reason.Error{Code: reason.InternalFault, What: "launch the server", Found: fmt.Sprint(fault)}
+		}
+	}()
+	_, err = b.launch(ctx, a, ask)
+	return err
 }
 
 // Close ends the server's input; stop sees to the rest.

@@ -47,6 +47,10 @@ func Read(dir string) iter.Seq2[Entry, error] {
 			if errors.Is(err, io.EOF) {
 				return
 			}
+			if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+				yield(Entry{}, &reason.Error{Code: reason.FileUnreadable, What: "read " + name, Err: err})
+				return
+			}
 			var e Entry
 			if err == nil {
 				e, err = entry(bytes.TrimSuffix(text, []byte("\n")))

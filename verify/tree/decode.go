@@ -213,7 +213,10 @@ func (d *decoder) entry(e *Entry, line string) bool {
 	digits, negative := strings.CutPrefix(time, "-")
 	var ok3, ok4 bool
 	e.MTime, ok3 = number(digits, math.MaxInt64)
-	if negative {
+	switch {
+	case time == "-9223372036854775808": // has no positive
+		e.MTime, ok3 = math.MinInt64, true
+	case negative:
 		ok3 = ok3 && e.MTime != 0
 		e.MTime = -e.MTime
 	}

@@ -1,13 +1,18 @@
 package tree
 
-import "unsafe"
+import (
+	"fmt"
+	"unsafe"
+
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
 
 // Open is a Tree that Encode wrote, for a caller who knows that it did, as a store
 // does that holds a MAC of the text. Its digest is known at once. The rest is
 // decoded beside whatever the caller does meanwhile: a launch that decided by the
-// digest need not wait for thousands of entries that it never asks for. Whoever
-// asks for one waits; if Decode then refuses the text, that is a fault of this
-// program, and panics. raw must not be written to afterwards.
+// digest need not wait for thousands of entries that it never asks for. Wait before
+// the first entry is asked for: where Decode refuses the text there are none, and
+// asking panics. raw must not be written to afterwards.
 func Open(raw []byte) (Tree, error) {
 	d := decoder{rest: unsafe.String(unsafe.SliceData(raw), len(raw))}
 	sum, ok := d.sum()
@@ -17,9 +22,24 @@ func Open(raw []byte) (Tree, error) {
 	late := &late{done: make(chan struct{})}
 	go func() {
 		defer close(late.done)
+		defer func() {
+			if fault := recover(); fault != nil {
+				late.err = &reason.Error{Code: reason.InternalFault, What: "read tree", Found: fmt.Sprint(fault)}
+			}
+		}()
 		late.tree, late.err = Decode(raw)
 	}()
 	return Tree{rows: late, digest: sum}, nil
+}
+
+// Wait returns when a Tree from Open has its entries, or with why it has none. Every
+// other Tree has them.
+func (t Tree) Wait() error {
+	if l, ok := t.rows.(*late); ok {
+		<-l.done
+		return l.err
+	}
+	return nil
 }
 
 // late are the entries of a Tree that is being decoded.

@@ -3,7 +3,9 @@ package tree
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -174,6 +176,20 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
+// TestDecodeTimes reads the times at both ends, as Scan may have found them.
+func TestDecodeTimes(t *testing.T) {
+	for _, time := range []int64{math.MinInt64, math.MinInt64 + 1, math.MaxInt64} {
+		text := strings.Replace(unsigned(sample(t)), " -5 p\n", fmt.Sprintf(" %d p\n", time), 1)
+		got, err := Decode(signed(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, _ := got.Lookup("p"); e.MTime != time {
+			t.Errorf("%d is %d", time, e.MTime)
+		}
+	}
+}
+
 // TestOpen has the same entries as Decode, and none of a text that Decode refuses.
 func TestOpen(t *testing.T) {
 	tr := sample(t)
@@ -189,10 +205,14 @@ func TestOpen(t *testing.T) {
 	}
 	_, err = Open([]byte("tree\n"))
 	wantCode(t, err, reason.TreeMalformed)
+	if err := errors.Join(got.Wait(), tr.Wait()); err != nil {
+		t.Error(err)
+	}
 	bad, err := Open([]byte(strings.Replace(string(tr.Encode()), "p 0600", "p 0601", 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
+	wantCode(t, bad.Wait(), reason.TreeMalformed)
 	defer func() {
 		err, _ := recover().(error)
 		wantCode(t, err, reason.TreeMalformed)
