@@ -9,9 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/ztlaunch/ztlaunch/launch/audit"
 	"github.com/ztlaunch/ztlaunch/verify"
@@ -22,14 +22,15 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
-// relocked is one line of `lock --update`.
+// relocked is the JSON of `lock --update`.
 type relocked struct {
+	header
 	Name   string        `json:"name"`
 	Digest digest.Digest `json:"digest"`
 	Was    digest.Digest `json:"was,omitempty"` // before; absent for a tag that was not locked
 }
 
-// lockVerb admits what tags lead to now, and locks them to that.
+// lockVerb admits what a tag leads to now, and locks it to that.
 func lockVerb(ctx context.Context, w world, args []string) int {
 	fs := newFlags("lock", true)
 	var t trustFlags
@@ -37,55 +38,46 @@ func lockVerb(ctx context.Context, w world, args []string) int {
 	update := fs.Bool("update", false, "ask the registry again, decide anew, and lock the tag to what it leads to")
 	t.declare(fs)
 	from.declare(fs)
-	if err := w.parse(fs, "--update REF...", args); err != nil {
+	if err := w.parse(fs, "--update REF", args); err != nil {
 		return w.parsed("lock", err)
 	}
-	if !*update || fs.NArg() == 0 {
-		return w.fail("lock", wrong("read the command", "--update and tags of registries", "ztlaunch lock --update REF"))
+	if !*update || fs.NArg() != 1 || fs.Changed("pull") && from.pull != "always" {
+		return w.fail("lock", wrong("read the command", "--update and one tag of a registry, which is asked (--pull always)", "ztlaunch lock --update REF"))
+	}
+	ref, err := parseRef(fs.Arg(0), "")
+	if err == nil && (!lockable(ref) || ref.Digest() != "") {
+		err = wrong("lock "+fs.Arg(0), "a tag of a registry: nothing else can move", "ztlaunch lock --update registry.example/agent:1.4")
+	}
+	if err != nil {
+		return w.fail("lock", err)
 	}
 	log, err := audit.Open(w.dirs().audit(), w.dirs().trust(), w.now())
 	if err != nil {
 		return w.fail("lock", err)
 	}
 	defer func() { _ = log.Close() }() // every record was synced when it was written
-	var all []relocked
-	var text strings.Builder
-	for _, word := range fs.Args() {
-		l, err := w.relock(ctx, word, &t, &from, log)
-		if err != nil {
-			return w.fail("lock", err)
+	l, err := w.relock(ctx, ref, &t, &from, log)
+	if err != nil {
+		rec := audit.Record{Time: w.now(), Kind: audit.Denial, Actor: actor(), Verb: "lock"}
+		if e, ok := reason.Of(err); ok {
+			rec.Codes, rec.Expected, rec.Found = []reason.Code{e.Code}, e.Expected, e.Found
 		}
-		all = append(all, l)
-		was := ""
-		if l.Was != "" && l.Was != l.Digest {
-			was = ", was " + string(l.Was)
-		}
-		fmt.Fprintf(&text, "%s is %s%s\n", l.Name, l.Digest, was)
+		return w.fail("lock", errors.Join(err, log.Append(rec)))
 	}
-	return w.done("lock", struct {
-		header
-		Locked []relocked `json:"locked"`
-	}{header{"ztlaunch.locked/v1", 0}, all}, text.String())
+	was := ""
+	if l.Was != "" && l.Was != l.Digest {
+		was = ", was " + string(l.Was)
+	}
+	return w.done("lock", l, fmt.Sprintf("%s is %s%s\n", l.Name, l.Digest, was))
 }
 
-// relock decides about one tag as run would, and records the decision first.
-func (w world) relock(ctx context.Context, word string, t *trustFlags, from *fetchFlags, log *audit.Log) (relocked, error) {
-	ref, err := parseRef(word, "")
-	if err != nil {
-		return relocked{}, err
-	}
-	if !lockable(ref) || ref.Digest() != "" {
-		return relocked{}, wrong("lock "+word, "a tag of a registry: nothing else can move", "ztlaunch lock --update registry.example/agent:1.4")
-	}
+// relock decides about a tag as run would. The record comes before the lock.
+func (w world) relock(ctx context.Context, ref artifact.Reference, t *trustFlags, from *fetchFlags, log *audit.Log) (relocked, error) {
 	in, err := w.inputs(t, from, policy.Run, ref)
 	if err != nil {
 		return relocked{}, err
 	}
 	in.Fetch.Pull = fetch.Always
-	was, err := readPin(w.dirs(), ref)
-	if err != nil {
-		return relocked{}, err
-	}
 	var done func()
 	in.Fetch.Progress, done = progress()
 	report, err := verify.Image(ctx, ref, in)
@@ -107,11 +99,24 @@ func (w world) relock(ctx context.Context, word string, t *trustFlags, from *fet
 	if err != nil {
 		return relocked{}, err
 	}
-	known := admit.Lock{}
-	if was.Digest == e.Digest { // its other platforms stay
-		known = known.With(was)
-	}
-	return relocked{ref.Name() + ":" + ref.Tag(), e.Digest, was.Digest}, setPin(w.dirs(), ref, known.With(e))
+	l := relocked{header: header{"ztlaunch.locked/v1", 0}, Name: ref.Name() + ":" + ref.Tag(), Digest: e.Digest}
+	return l, locking(w.dirs(), func() error {
+		was, err := readPin(w.dirs(), ref)
+		if err != nil {
+			return err
+		}
+		l.Was = was.Digest
+		known := admit.Lock{}
+		if was.Digest == e.Digest { // its other platforms stay
+			known = known.With(was)
+		}
+		rec := decisionRecord("lock", w.now(), ref, report)
+		rec.Kind, rec.Expected, rec.Found = audit.Lock, string(was.Digest), string(e.Digest)
+		if err := log.Append(rec); err != nil {
+			return err
+		}
+		return setPin(w.dirs(), ref, known.With(e))
+	})
 }
 
 // locked is ref at the digest that was admitted before, unless the registry is
@@ -150,24 +155,53 @@ func readPin(d dirs, ref artifact.Reference) (admit.Entry, error) {
 	return e, nil
 }
 
-// writePin locks a tag on its first admission, and refuses one that moved.
+// writePin locks a tag on its first admission, and refuses one that moved since, as
+// the lock says by now.
 func writePin(d dirs, ref artifact.Reference, pinned admit.Entry, a admit.Admission) error {
+	if pinned.Digest != "" && pinned.Resolves(a.Artifact()) == nil {
+		return nil
+	}
 	e, err := admit.NewEntry(a)
 	if err != nil {
 		return err
 	}
-	known := admit.Lock{}
-	if pinned.Digest != "" {
-		err := pinned.Resolves(a.Artifact())
-		if err == nil {
-			return nil
-		}
-		if pinned.Digest != e.Digest { // another platform of the same index is news, not a move
+	return locking(d, func() error {
+		now, err := readPin(d, ref)
+		if err != nil {
 			return err
 		}
-		known = known.With(pinned)
+		known := admit.Lock{}
+		if now.Digest != "" {
+			err := now.Resolves(a.Artifact())
+			if err == nil {
+				return nil
+			}
+			if now.Digest != e.Digest { // another platform of the same index is news, not a move
+				return err
+			}
+			known = known.With(now)
+		}
+		return setPin(d, ref, known.With(e))
+	})
+}
+
+// locking runs f while nobody else changes a lock.
+func locking(d dirs, f func() error) error {
+	unwritable := func(err error) error {
+		return &reason.Error{Code: reason.FileUnwritable, What: "lock the folder " + d.locks(), Err: err}
 	}
-	return setPin(d, ref, known.With(e))
+	if err := os.MkdirAll(d.locks(), 0o700); err != nil {
+		return unwritable(err)
+	}
+	dir, err := os.Open(d.locks())
+	if err != nil {
+		return unwritable(err)
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		return unwritable(err)
+	}
+	return f()
 }
 
 // lockable reports whether what ref leads to may be another thing tomorrow.
@@ -175,10 +209,7 @@ func lockable(ref artifact.Reference) bool {
 	return ref.Scheme() == artifact.Registry && ref.Tag() != ""
 }
 
-// setPin locks a tag.
+// setPin locks a tag. Call it in locking.
 func setPin(d dirs, ref artifact.Reference, l admit.Lock) error {
-	if err := os.MkdirAll(d.locks(), 0o700); err != nil {
-		return &reason.Error{Code: reason.FileUnwritable, What: "make the folder " + d.locks(), Err: err}
-	}
 	return replaceFile(pinFile(d, ref), l.Encode(), 0o600)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/ztlaunch/ztlaunch/launch/audit"
 	"github.com/ztlaunch/ztlaunch/verify"
 	"github.com/ztlaunch/ztlaunch/verify/policy"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
@@ -89,22 +90,35 @@ func policyInit(ctx context.Context, w world, args []string) int {
 	if !*write {
 		return w.done("policy", drafted, string(text))
 	}
-	if drafted.File, err = w.firstPolicy(text); err != nil {
+	if drafted.File, err = w.firstPolicy(text, input.Artifact.Ref().Name(), signers); err != nil {
 		return w.fail("policy", err)
 	}
 	fmt.Fprintf(w.err, "wrote %s\n", drafted.File)
 	return w.done("policy", drafted, "")
 }
 
-// firstPolicy writes the user's policy, and never over one that is there.
-func (w world) firstPolicy(text []byte) (string, error) {
+// firstPolicy writes the user's policy, and never over one that is there or that
+// counts before it. The record comes first: nothing is believed that was not written
+// down.
+func (w world) firstPolicy(text []byte, name string, signers []string) (string, error) {
 	d := w.dirs()
-	if _, err := os.Lstat(d.policy()); err == nil {
-		return "", &reason.Error{Code: reason.PolicyPresent, What: "write " + d.policy(), Expected: "no policy yet", Found: "one",
-			Next: "run it again without --write, and add to that file what it prints"}
+	for _, file := range w.policies() {
+		if _, err := os.Lstat(file); err == nil {
+			return "", &reason.Error{Code: reason.PolicyPresent, What: "write " + d.policy(), Expected: "no policy yet", Found: file,
+				Next: "run it again without --write, and add to that file what it prints"}
+		}
 	}
+	log, err := audit.Open(d.audit(), d.trust(), w.now())
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = log.Close() }() // every record was synced when it was written
 	if err := os.MkdirAll(d.Config, 0o700); err != nil {
 		return "", &reason.Error{Code: reason.FileUnwritable, What: "make the folder " + d.Config, Err: err}
+	}
+	if err := log.Append(audit.Record{Time: w.now(), Kind: audit.Policy, Actor: actor(), Verb: "policy", Path: d.policy(),
+		Policy: digest.FromBytes(text), Parts: []audit.Part{{Role: "image", Name: name, Signers: signers}}}); err != nil {
+		return "", err
 	}
 	return d.policy(), writeNew(d.policy(), text, 0o600)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,6 +43,10 @@ func sbomVerb(ctx context.Context, w world, args []string) int {
 func (w world) createSBOM(ctx context.Context, word, format string, from *fetchFlags) ([]byte, error) {
 	if strings.HasPrefix(word, "/") || strings.HasPrefix(word, "./") || strings.HasPrefix(word, "../") {
 		return w.generate(ctx, "--format", format, "dir:"+word)
+	}
+	if st, err := os.Stat(word); err == nil && st.IsDir() {
+		return nil, &reason.Error{Code: reason.ReferenceUnclear, What: "read " + word, Expected: "./ before a folder, or the whole name of an image",
+			Found: "what may be the folder " + word + " here, or an image", Next: "ztlaunch sbom create " + reason.Word("./"+word)}
 	}
 	ref, err := parseRef(word, "")
 	if err != nil {
@@ -87,7 +92,7 @@ func (w world) generate(ctx context.Context, args ...string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out, problems bytes.Buffer
+	out, problems := capped{most: 1 << 30}, capped{most: 64 << 10} // what an image makes it say has no bound of its own
 	c := exec.CommandContext(ctx, tool, args...)
 	c.Env, c.Stdout, c.Stderr = []string{}, &out, &problems
 	if epoch, ok := w.env("SOURCE_DATE_EPOCH"); ok {
@@ -103,6 +108,19 @@ func (w world) generate(ctx context.Context, args ...string) ([]byte, error) {
 		return nil, &reason.Error{Code: reason.SBOMToolFailed, What: "make the SBOM", Expected: tool + " to run", Err: err}
 	}
 	return out.Bytes(), nil
+}
+
+// capped is a buffer that takes no more than most bytes.
+type capped struct {
+	bytes.Buffer
+	most int
+}
+
+func (c *capped) Write(p []byte) (int, error) {
+	if c.Len()+len(p) > c.most {
+		return 0, fmt.Errorf("more than %d bytes", c.most)
+	}
+	return c.Buffer.Write(p)
 }
 
 // besides finds a program that is installed with this one.

@@ -32,7 +32,8 @@ type listing struct {
 	Name     string        `json:"name"`
 	Root     digest.Digest `json:"root"`
 	Manifest digest.Digest `json:"manifest"`
-	Proved   bool          `json:"proved"` // always false: tree trusts nothing
+	Proved   bool          `json:"proved"`  // always false: tree trusts nothing
+	Adopted  bool          `json:"adopted"` // read from the store; the registry was not asked
 	Attached []attached    `json:"attached"`
 	Problems []failure     `json:"problems,omitempty"`
 }
@@ -71,11 +72,11 @@ func (w world) list(ctx context.Context, word string, from *fetchFlags) (listing
 	if err != nil {
 		return listing{}, err
 	}
-	found, err := discover(ctx, ref, o)
+	found, adopted, err := discover(ctx, ref, o)
 	if err != nil {
 		return listing{}, err
 	}
-	l := listing{header: header{"ztlaunch.tree/v1", 0}, Name: ref.Name(), Root: found.Root.Digest, Manifest: found.Manifest.Digest,
+	l := listing{Adopted: adopted, header: header{"ztlaunch.tree/v1", 0}, Name: ref.Name(), Root: found.Root.Digest, Manifest: found.Manifest.Digest,
 		Attached: []attached{}}
 	for _, a := range found.Attachments {
 		l.Attached = append(l.Attached, describe(a))
@@ -86,18 +87,21 @@ func (w world) list(ctx context.Context, word string, from *fetchFlags) (listing
 	return l, nil
 }
 
-// discover finds what is attached now. What was adopted lies in the store alone.
-func discover(ctx context.Context, ref artifact.Reference, o fetch.Options) (fetch.Result, error) {
+// discover finds what is attached now. What was adopted lies in the store: nobody is
+// asked about that, unless by --pull always.
+func discover(ctx context.Context, ref artifact.Reference, o fetch.Options) (found fetch.Result, adopted bool, err error) {
 	if o.Pull != fetch.Missing {
-		return fetch.Discover(ctx, ref, o)
+		found, err = fetch.Discover(ctx, ref, o)
+		return found, false, err
 	}
 	o.Pull = fetch.Never
 	stored := func(a fetch.Attachment) bool { return a.Where == fetch.Stored }
 	if found, err := fetch.Discover(ctx, ref, o); err == nil && slices.ContainsFunc(found.Attachments, stored) {
-		return found, nil
+		return found, true, nil
 	}
 	o.Pull = fetch.Always
-	return fetch.Discover(ctx, ref, o)
+	found, err = fetch.Discover(ctx, ref, o)
+	return found, false, err
 }
 
 func describe(a fetch.Attachment) attached {
@@ -125,6 +129,9 @@ func describe(a fetch.Attachment) attached {
 func (l listing) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s@%s\nnothing below is proved\n", l.Name, l.Root)
+	if l.Adopted {
+		fmt.Fprintln(&b, "adopted: read from the store; --pull always asks the registry")
+	}
 	for _, a := range l.Attached {
 		what := a.Predicate
 		if a.Malformed != "" {

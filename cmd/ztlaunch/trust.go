@@ -80,10 +80,7 @@ func (f *trustFlags) find(w world, refs []artifact.Reference) (policy.Policy, er
 	case f.policy != "":
 		return readPolicy(f.policy)
 	}
-	places := []string{"/etc/ztlaunch/policy.yaml", w.dirs().policy()}
-	if w.root != "" {
-		places = places[1:]
-	}
+	places := w.policies()
 	for _, file := range places {
 		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -94,14 +91,23 @@ func (f *trustFlags) find(w world, refs []artifact.Reference) (policy.Policy, er
 		Expected: "--policy FILE, " + places[0] + cmp.Or(orElse(places), ""), Found: "none", Next: nextPolicy(refs)}
 }
 
+// policies are where a policy is looked for; the first that is there counts.
+func (w world) policies() []string {
+	if w.root != "" {
+		return []string{w.dirs().policy()}
+	}
+	return []string{"/etc/ztlaunch/policy.yaml", w.dirs().policy()}
+}
+
 // nextPolicy is how a first policy comes to be.
 func nextPolicy(refs []artifact.Reference) string {
 	i := slices.IndexFunc(refs, func(r artifact.Reference) bool { return r.Kind() == artifact.Image })
 	if i < 0 {
 		return "ztlaunch help policy"
 	}
-	return "ztlaunch policy init --write " + refs[i].String() + ", with --key KEY.pub if it is signed by a key; if nobody signed it: ztlaunch adopt " +
-		refs[i].String() + " --as NAME"
+	word := reason.Word(refs[i].String())
+	return "ztlaunch policy init " + word + " shows who signed it (with --key KEY.pub, if it is signed by a key), and --write believes them; if nobody signed it: ztlaunch adopt " +
+		word + " --as NAME"
 }
 
 func orElse(places []string) string {
@@ -197,11 +203,12 @@ func readRef(word string) (artifact.Reference, error) {
 		return artifact.Reference{}, err
 	}
 	scheme, path, ok := strings.Cut(word, ":")
+	path, _, _ = strings.Cut(path, "@")
 	if ok && ref.Scheme() == artifact.Registry && artifact.Scheme(scheme).Local() {
 		if _, err := os.Lstat(path); err == nil {
 			return artifact.Reference{}, &reason.Error{Code: reason.ReferenceUnclear, What: "read " + word,
 				Expected: "./ before a path, or the whole name of an image", Found: "what may be " + path + " here, or an image",
-				Next: scheme + ":./" + path + ", or " + ref.String()}
+				Next: reason.Word(scheme+":./"+path) + ", or " + ref.String()}
 		}
 	}
 	return ref, nil

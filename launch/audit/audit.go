@@ -75,6 +75,8 @@ const (
 	Decision Kind = "decision" // a policy was evaluated
 	Denial   Kind = "denial"   // something was refused
 	Adopt    Kind = "adopt"    // the operator vouched for a digest
+	Policy   Kind = "policy"   // the operator's policy is about to be written
+	Lock     Kind = "lock"     // a tag is about to be locked to another digest: from Expected to Found
 	Launch   Kind = "launch"   // a task is about to start
 	Drift    Kind = "drift"    // a byte no longer matches
 	Exit     Kind = "exit"     // a task ended
@@ -83,7 +85,7 @@ const (
 // appendable says whether callers may write records of this kind.
 func (k Kind) appendable() bool {
 	switch k {
-	case Decision, Denial, Adopt, Launch, Drift, Exit:
+	case Decision, Denial, Adopt, Policy, Lock, Launch, Drift, Exit:
 		return true
 	default: // Install and Repair too
 		return false

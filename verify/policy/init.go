@@ -38,7 +38,7 @@ func Signers(in Input) []evidence.Signer {
 // bytes, and Parse reads them.
 func Init(in Input, keys []trust.Key, choice int) ([]byte, error) {
 	what := "write a policy for " + in.Artifact.Ref().String()
-	name := in.Artifact.Ref().Name()
+	name, word := in.Artifact.Ref().Name(), reason.Word(in.Artifact.Ref().String())
 	if name == "" || pattern(name).fault(in.Artifact.Kind()) != "" {
 		return nil, &reason.Error{Code: reason.InitName, What: what, Expected: "a name that rules can match", Found: fmt.Sprintf("%q", name), Next: "--name NAME"}
 	}
@@ -46,9 +46,9 @@ func Init(in Input, keys []trust.Key, choice int) ([]byte, error) {
 	switch {
 	case len(signers) == 0:
 		e := &reason.Error{Code: reason.InitUnproved, What: what, Expected: "a proved signature", Found: "none",
-			Next: "ztlaunch adopt " + in.Artifact.Ref().String() + " --as NAME, to vouch for it yourself; or ztlaunch sign --key KEY " + in.Artifact.Ref().String()}
+			Next: "ztlaunch adopt " + word + " --as NAME, to vouch for it yourself; or ztlaunch sign --key KEY " + word}
 		for _, u := range in.Unproved {
-			e.Found, e.Err, e.Next = "one that does not prove", u.Err, "ztlaunch tree "+in.Artifact.Ref().String()+" shows who it names; --key FILE or --trusted-root FILE proves it"
+			e.Found, e.Err, e.Next = "one that does not prove", u.Err, "ztlaunch tree "+word+" shows who it names; --key FILE or --trusted-root FILE proves it"
 		}
 		return nil, e
 	case choice == 0 && len(signers) > 1, choice < 0, choice > len(signers):

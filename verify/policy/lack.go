@@ -106,7 +106,7 @@ func (e *evaluation) others(d demand) string {
 
 // command is what makes the missing claim.
 func (e *evaluation) command(d demand) string {
-	ref := e.in.Artifact.Ref().String()
+	ref := reason.Word(e.in.Artifact.Ref().String())
 	attest := func(predicateType, file string) string {
 		return "ztlaunch attest " + ref + " --key KEY --type " + predicateType + " --predicate " + file
 	}

@@ -2,6 +2,16 @@ package reason
 
 import "strings"
 
+// Word is s as one word of a shell's command line: names and paths are others' text,
+// and people paste what a refusal proposes.
+func Word(s string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@%+=,-"
+	if s != "" && strings.Trim(s, plain) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 // Next is what a person can do about a refusal that names nothing closer itself.
 func (c Code) Next() string {
 	family, _, _ := strings.Cut(string(c), "-")
