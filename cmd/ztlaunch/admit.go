@@ -31,6 +31,7 @@ type admitted struct {
 	spool     *rootfs.Spool // of an image
 	folder    string        // of a model
 	local     bool          // no socket was opened
+	adopted   bool          // by the operator's own word
 }
 
 // admit verifies one artifact, records the decision, and admits it. A tag that
@@ -66,7 +67,8 @@ func (r *runner) admit(ctx context.Context, d dirs, ref artifact.Reference) (adm
 		return admitted{}, r.deny(err, nil)
 	}
 	a.tree, a.local = report.Tree, report.Local
-	r.records.begin(decisionRecord("run", r.w.now(), ref, report))
+	a.adopted, _ = report.Decision.Adopted()
+	r.records.begin(decisionRecord("run", r.w.now(), ref, report, r.flags.believed()))
 	r.outcome.decision(report)
 	if moved := pinned.Digest != "" && pinned.Digest != cmp.Or(report.Artifact.Index(), report.Artifact.Digest()); moved {
 		return admitted{}, r.deny(pinned.Resolves(report.Artifact), nil)
@@ -88,13 +90,18 @@ func (r *runner) admit(ctx context.Context, d dirs, ref artifact.Reference) (adm
 	return a, nil
 }
 
-// decisionRecord is the audit record of a decision, allowed or denied.
-func decisionRecord(verb string, now time.Time, ref artifact.Reference, report verify.Report) audit.Record {
+// decisionRecord is the audit record of a decision, allowed or denied; believed is
+// whom the command line named in place of a policy file.
+func decisionRecord(verb string, now time.Time, ref artifact.Reference, report verify.Report, believed string) audit.Record {
 	sum, _ := report.Decision.Policy()
 	rec := audit.Record{Time: now, Kind: audit.Decision, Actor: actor(), Verb: verb, Purpose: string(policy.Run),
 		Policy: sum, Trust: report.Decision.Root(), Parts: []audit.Part{{Role: ref.Kind().String(), Name: ref.Name(),
 			Digest: report.Artifact.Digest(), Tree: report.Tree.Digest(), Signers: signers(report), Evidence: envelopes(report)}}}
+	rec.Note = believed
 	if report.Decision.Allowed() {
+		if adopted, _ := report.Decision.Adopted(); adopted {
+			rec.Note = noteAdopted
+		}
 		return rec
 	}
 	rec.Kind = audit.Denial
@@ -102,12 +109,15 @@ func decisionRecord(verb string, now time.Time, ref artifact.Reference, report v
 		if !f.Pass && !f.Skipped {
 			rec.Codes = append(rec.Codes, f.Code)
 			if rec.Rule == "" {
-				rec.Rule = f.Rule
+				rec.Rule, rec.Expected, rec.Found = f.Rule, f.Expected, f.Found
 			}
 		}
 	}
 	return rec
 }
+
+// noteAdopted says in a record that the operator vouched for the image.
+const noteAdopted = "adopted"
 
 func signers(r verify.Report) []string {
 	var all []string
@@ -157,6 +167,11 @@ func (r *runner) record(kind audit.Kind, task string, a *admitted) audit.Record 
 		rec.Policy, rec.Trust = a.admission.PolicyDigest(), a.admission.RootDigest()
 		rec.Parts = []audit.Part{{Role: art.Kind().String(), Name: art.Ref().Name(), Digest: art.Digest(),
 			Tree: a.admission.Tree(), Signers: a.admission.Signers()}}
+		if a.adopted {
+			rec.Note = noteAdopted
+		}
+	} else if !r.subject.Zero() {
+		rec.Parts = []audit.Part{{Role: r.subject.Kind().String(), Name: r.subject.String()}}
 	}
 	return rec
 }

@@ -74,8 +74,8 @@ func (a adoption) run(ctx context.Context, src, as, expires string, from *fetchF
 	if err != nil {
 		return adopted{}, err
 	}
-	if source.Kind() != artifact.Image || name.Scheme() != artifact.Registry {
-		return adopted{}, wrong("adopt "+src, "an image, and an image name after --as", "ztlaunch adopt oci-layout:DIR --as agent:1")
+	if source.Kind() != artifact.Image || !lockable(name) || name.Digest() != "" {
+		return adopted{}, wrong("adopt "+src, "an image, and an image name with a tag after --as", "ztlaunch adopt oci-layout:DIR --as agent:1")
 	}
 	var until time.Time
 	if expires != "" {
@@ -124,6 +124,10 @@ func (a adoption) run(ctx context.Context, src, as, expires string, from *fetchF
 		return adopted{}, &reason.Error{Code: reason.FileUnwritable, What: "make the folder " + d.Config, Err: err}
 	}
 	if err := replaceFile(d.policy(), text, 0o600); err != nil {
+		return adopted{}, err
+	}
+	// The name now means these bytes: whoever vouches again means the new ones.
+	if err := locking(d, func() error { return forget(d, name) }); err != nil {
 		return adopted{}, err
 	}
 	return adopted{header{"ztlaunch.adopted/v1", 0}, name.String(), found.Root.Digest, public.ID(), d.adoptKey(), d.policy()}, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"time"
 
@@ -131,7 +132,7 @@ func (b box) ended(id string, a admitted, result launch.Result) {
 
 // abilities is what the plan must know of this host.
 func (b box) abilities(tier rootfs.Form) plan.Host {
-	h := plan.Host{PidsController: b.host.Controller("pids"), Integrity: string(tier)}
+	h := plan.Host{Arch: runtime.GOARCH, PidsController: b.host.Controller("pids"), Integrity: string(tier)}
 	if !b.host.Initial {
 		h.Unlimited = b.host.Unlimited("memory", "cpu")
 		h.PidsController = h.PidsController && len(h.Unlimited) == 0

@@ -67,9 +67,9 @@ func (w *world) parse(fs *pflag.FlagSet, usage string, args []string) error {
 // the caller's environment, and stays absent where the caller has none.
 func (w world) environment(files, flags []string) ([]string, error) {
 	var env []string
-	add := func(word, where string) error {
+	add := func(word, where, bad string) error {
 		name, _, set := strings.Cut(word, "=")
-		if name == "" || strings.ContainsAny(name, " \t") || strings.ContainsRune(word, 0) {
+		if name == "" || strings.ContainsAny(name, bad) || strings.ContainsRune(word, 0) {
 			return wrong("read "+where, "NAME or NAME=VALUE, found "+strconv.Quote(word), "")
 		}
 		if !set {
@@ -93,13 +93,13 @@ func (w world) environment(files, flags []string) ([]string, error) {
 			if line == "" || line[0] == '#' {
 				continue
 			}
-			if err := add(line, fmt.Sprintf("%s line %d", file, i+1)); err != nil {
+			if err := add(line, fmt.Sprintf("%s line %d", file, i+1), " \t"); err != nil {
 				return nil, err
 			}
 		}
 	}
 	for _, word := range flags {
-		if err := add(word, "-e "+word); err != nil {
+		if err := add(word, "-e "+word, ""); err != nil {
 			return nil, err
 		}
 	}

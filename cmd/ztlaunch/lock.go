@@ -58,7 +58,8 @@ func lockVerb(ctx context.Context, w world, args []string) int {
 	defer func() { _ = log.Close() }() // every record was synced when it was written
 	l, err := w.relock(ctx, ref, &t, &from, log)
 	if err != nil {
-		rec := audit.Record{Time: w.now(), Kind: audit.Denial, Actor: actor(), Verb: "lock"}
+		rec := audit.Record{Time: w.now(), Kind: audit.Denial, Actor: actor(), Verb: "lock",
+			Parts: []audit.Part{{Role: ref.Kind().String(), Name: ref.String()}}}
 		if e, ok := reason.Of(err); ok {
 			rec.Codes, rec.Expected, rec.Found = []reason.Code{e.Code}, e.Expected, e.Found
 		}
@@ -85,7 +86,7 @@ func (w world) relock(ctx context.Context, ref artifact.Reference, t *trustFlags
 	if err != nil {
 		return relocked{}, err
 	}
-	if err := log.Append(decisionRecord("lock", w.now(), ref, report)); err != nil {
+	if err := log.Append(decisionRecord("lock", w.now(), ref, report, t.believed())); err != nil {
 		return relocked{}, err
 	}
 	if !report.Decision.Allowed() {
@@ -110,7 +111,7 @@ func (w world) relock(ctx context.Context, ref artifact.Reference, t *trustFlags
 		if was.Digest == e.Digest { // its other platforms stay
 			known = known.With(was)
 		}
-		rec := decisionRecord("lock", w.now(), ref, report)
+		rec := decisionRecord("lock", w.now(), ref, report, t.believed())
 		rec.Kind, rec.Expected, rec.Found = audit.Lock, string(was.Digest), string(e.Digest)
 		if err := log.Append(rec); err != nil {
 			return err
@@ -207,6 +208,14 @@ func locking(d dirs, f func() error) error {
 // lockable reports whether what ref leads to may be another thing tomorrow.
 func lockable(ref artifact.Reference) bool {
 	return ref.Scheme() == artifact.Registry && ref.Tag() != ""
+}
+
+// forget unlocks a tag. Call it in locking.
+func forget(d dirs, ref artifact.Reference) error {
+	if err := os.Remove(pinFile(d, ref)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return &reason.Error{Code: reason.FileUnwritable, What: "remove the lock of " + ref.String(), Err: err}
+	}
+	return nil
 }
 
 // setPin locks a tag. Call it in locking.

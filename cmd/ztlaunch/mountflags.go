@@ -13,8 +13,8 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
-// volume reads -v SOURCE:TARGET[:OPTIONS]. A missing source is made, as docker
-// makes it.
+// volume reads -v SOURCE:TARGET[:OPTIONS]. A missing source is an error: a launch
+// makes nothing outside its box.
 func volume(v string) (plan.Mount, error) {
 	parts := strings.Split(v, ":")
 	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" || parts[1] == "" {
@@ -35,11 +35,6 @@ func volume(v string) (plan.Mount, error) {
 			default:
 				return plan.Mount{}, flagError("-v", v, "an option of ro, rw or exec, not "+o)
 			}
-		}
-	}
-	if _, err := os.Lstat(parts[0]); os.IsNotExist(err) {
-		if err := os.MkdirAll(parts[0], 0o755); err != nil {
-			return plan.Mount{}, &reason.Error{Code: reason.MountSource, What: "make the folder " + parts[0], Err: err}
 		}
 	}
 	var err error
@@ -129,13 +124,33 @@ func tmpfsFlag(v string) (plan.Mount, error) {
 	return m, nil
 }
 
+// homes are the home folders of this host's people: whoever the caller's environment
+// names, root, and the accounts of passwd(5) that are neither a service's nor nobody's.
+func homes() []string {
+	var all []string
+	if home, err := os.UserHomeDir(); err == nil {
+		all = append(all, home)
+	}
+	raw, _ := os.ReadFile("/etc/passwd") // a host without one has no other people
+	for line := range strings.Lines(string(raw)) {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), ":")
+		if len(f) != 7 || !path.IsAbs(f[5]) {
+			continue
+		}
+		if uid, err := strconv.ParseUint(f[2], 10, 32); err == nil && (uid == 0 || uid >= 1000 && uid < 65534) {
+			all = append(all, f[5])
+		}
+	}
+	return all
+}
+
 // openSource opens a mount's source once. The mount is made from this very
 // descriptor: what the path means later does not matter. The descriptor lives
 // as long as the process.
 func openSource(asked string) (plan.Source, error) {
 	unusable := func(err error) (plan.Source, error) {
 		return plan.Source{}, &reason.Error{Code: reason.MountSource, What: "open the mount source " + strconv.Quote(asked),
-			Expected: "an existing folder or file", Err: err, Next: "make it, or mount another"}
+			Expected: "an existing folder or file", Err: err, Next: "mkdir -p " + reason.Word(asked) + ", or mount another"}
 	}
 	if asked == "" {
 		return unusable(os.ErrInvalid)
@@ -153,7 +168,6 @@ func openSource(asked string) (plan.Source, error) {
 		return unusable(err)
 	}
 	kind := st.Mode & unix.S_IFMT
-	home, _ := os.UserHomeDir()
 	return plan.Source{Asked: asked, Real: real, Handle: fd, Dir: kind == unix.S_IFDIR,
-		Socket: kind != unix.S_IFDIR && kind != unix.S_IFREG, UID: st.Uid, GID: st.Gid, Home: home}, nil
+		Socket: kind != unix.S_IFDIR && kind != unix.S_IFREG, UID: st.Uid, GID: st.Gid, Homes: homes()}, nil
 }

@@ -32,6 +32,11 @@ func runVerb(ctx context.Context, w world, args []string) int {
 			return 0
 		}
 		refusal(w.err, "run", err)
+		if out, rerr := openResult(f.result); rerr == nil { // as far as it was read
+			o := outcome{Schema: "ztlaunch.result/v1"}
+			o.fill(125, err)
+			_ = out.write(o) // the refusal stands
+		}
 		return 125
 	}
 	h := host.Quick()
@@ -68,6 +73,7 @@ type runner struct {
 	host    host.Host
 	unfit   error // why this process cannot launch
 	outcome outcome
+	subject artifact.Reference // of the image, once it is read
 	programs
 
 	mu      sync.Mutex
@@ -111,8 +117,9 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 	}
 	task, ref, command, err := r.read(args)
 	if err != nil {
-		return 125, err
+		return 125, r.deny(err, nil)
 	}
+	r.subject = ref
 	d := r.w.dirs()
 	if r.unfit != nil {
 		return 125, r.deny(r.unfit, nil)

@@ -73,7 +73,7 @@ func (r *runner) startServer(ctx context.Context, d dirs, a admitted) (*server, 
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &server{Reader: out, Writer: in, in: in, out: out, cancel: cancel, ended: make(chan error, 1)}
-	own := &runner{w: r.w, flags: r.flags, records: r.records, host: r.host, programs: r.programs}
+	own := &runner{w: r.w, flags: r.flags, records: r.records, subject: r.subject, host: r.host, programs: r.programs}
 	b := box{runner: own, dirs: d, keeper: k, ground: own.lay(d, k), stdio: launch.Stdio{In: theirIn, Out: theirOut, Err: os.Stderr}}
 	go func() {
 		err := b.contained(ctx, a, plan.Task{ID: newID(), Unsafe: r.flags.unsafe})

@@ -64,7 +64,7 @@ func treeVerb(ctx context.Context, w world, args []string) int {
 }
 
 func (w world) list(ctx context.Context, word string, from *fetchFlags) (listing, error) {
-	ref, err := readRef(word)
+	ref, err := parseRef(word, "")
 	if err != nil {
 		return listing{}, err
 	}
@@ -128,7 +128,11 @@ func describe(a fetch.Attachment) attached {
 
 func (l listing) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s@%s\nnothing below is proved\n", l.Name, l.Root)
+	fmt.Fprintf(&b, "%s@%s\n", l.Name, l.Root)
+	if l.Root != l.Manifest {
+		fmt.Fprintf(&b, "an index; what would run here is its manifest %s\n", l.Manifest)
+	}
+	fmt.Fprintln(&b, "nothing below is proved")
 	if l.Adopted {
 		fmt.Fprintln(&b, "adopted: read from the store; --pull always asks the registry")
 	}

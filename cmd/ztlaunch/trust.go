@@ -91,6 +91,19 @@ func (f *trustFlags) find(w world, refs []artifact.Reference) (policy.Policy, er
 		Expected: "--policy FILE, " + places[0] + cmp.Or(orElse(places), ""), Found: "none", Next: nextPolicy(refs)}
 }
 
+// believed is whom the flags name in place of a policy file, for the record.
+func (f *trustFlags) believed() string {
+	switch {
+	case f.key != "":
+		if k, err := readKey(f.key); err == nil {
+			return "for this once: key " + k.ID()
+		}
+	case f.identity != "":
+		return "for this once: " + f.identity + " of " + f.issuer
+	}
+	return ""
+}
+
 // policies are where a policy is looked for; the first that is there counts.
 func (w world) policies() []string {
 	if w.root != "" {

@@ -147,8 +147,15 @@ func writeJSON(out io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// clean replaces what could move a terminal's cursor or hide text.
+// maxSaid bounds one line that is said about others' text, in bytes.
+const maxSaid = 2000
+
+// clean replaces what could move a terminal's cursor or hide text, and cuts what would
+// fill the screen.
 func clean(s string) string {
+	if len(s) > maxSaid {
+		s = s[:maxSaid] + "..."
+	}
 	return strings.Map(func(r rune) rune {
 		if r == '\t' || r == '\n' {
 			return ' '

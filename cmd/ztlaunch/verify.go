@@ -90,7 +90,7 @@ func (w world) verdict(ctx context.Context, word, as, kind string, t *trustFlags
 		return report.Verdict{}, err
 	}
 	if log != nil {
-		if err := log.Append(decisionRecord("verify", w.now(), ref, r)); err != nil {
+		if err := log.Append(decisionRecord("verify", w.now(), ref, r, t.believed())); err != nil {
 			return report.Verdict{}, err
 		}
 	}

@@ -31,6 +31,7 @@ const maxID = 65535
 // group was named.
 func (a Accounts) find(spec string) (user, error) {
 	who, group, named := strings.Cut(spec, ":")
+	named = named && group != ""
 	if who == "" {
 		who = "0"
 	}
@@ -55,7 +56,7 @@ func (a Accounts) find(spec string) (user, error) {
 	switch {
 	case !found && !isNumber:
 		return user{}, &reason.Error{Code: reason.UserUnknown, What: "find user " + strconv.Quote(who),
-			Expected: "a name in the image's /etc/passwd, or a number", Found: "no such name",
+			Expected: "a name in the image's /etc/passwd, or a number up to 65535", Found: "no such name",
 			Next: "-u UID:GID"}
 	case !found:
 		u.UID = uid
@@ -86,7 +87,7 @@ func (a Accounts) find(spec string) (user, error) {
 		}
 	}
 	return user{}, &reason.Error{Code: reason.UserUnknown, What: "find group " + strconv.Quote(group),
-		Expected: "a name in the image's /etc/group, or a number", Found: "no such name", Next: "-u UID:GID"}
+		Expected: "a name in the image's /etc/group, or a number up to 65535", Found: "no such name", Next: "-u UID:GID"}
 }
 
 // number reads an id of a task's block. Larger ones have no owner outside.

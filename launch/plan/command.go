@@ -61,7 +61,7 @@ func environment(t Task, c ocispec.ImageConfig, hostname, home string) []string 
 		set(kv)
 	}
 	for _, kv := range c.Env {
-		if name, _, _ := strings.Cut(kv, "="); !own[name] && name != "" {
+		if name, _, ok := strings.Cut(kv, "="); ok && !own[name] && name != "" { // docker drops a bare name too
 			set(kv)
 		}
 	}
@@ -83,17 +83,17 @@ func lookup(env []string, name string) string {
 
 // findProgram looks the command up in the Tree as execvp would, and returns
 // 126 (found, cannot be executed) or 127 (not found) as reasons of their own,
-// so that neither depends on any runtime's wording. A path that lies in a mount
-// of the task cannot be judged from the Tree and is left to the kernel. It gives
-// the file's path in the Tree.
-func findProgram(t tree.Tree, arg0, searchPath, cwd string, u user, mounted func(string) bool) (string, error) {
+// so that neither depends on any runtime's wording. From most mounts nothing is
+// executed; what lies in one that the policy lets programs run from cannot be judged
+// from the Tree and is left to the kernel. It gives the file's path in the Tree.
+func findProgram(t tree.Tree, arg0, searchPath, cwd string, u user, mounted func(string) (Bind, bool)) (string, error) {
 	if strings.Contains(arg0, "/") {
 		p := arg0
 		if !path.IsAbs(p) {
 			p = path.Join(cwd, p)
 		}
-		if mounted(path.Clean(p)) {
-			return "", nil
+		if b, ok := mounted(path.Clean(p)); ok {
+			return "", executed(arg0, b)
 		}
 		return runnable(t, arg0, p, u)
 	}
@@ -103,8 +103,11 @@ func findProgram(t tree.Tree, arg0, searchPath, cwd string, u user, mounted func
 			dir = cwd
 		}
 		p := path.Join(dir, arg0)
-		if mounted(p) {
-			return "", nil
+		if b, ok := mounted(p); ok {
+			if b.Exec {
+				return "", nil
+			}
+			continue
 		}
 		at, err := runnable(t, arg0, p, u)
 		if err == nil {
@@ -120,6 +123,16 @@ func findProgram(t tree.Tree, arg0, searchPath, cwd string, u user, mounted func
 	return "", &reason.Error{Code: reason.CommandNotFound, What: "find " + arg0,
 		Expected: "a program in " + searchPath, Found: "no such file in the verified root",
 		Next: "name a program that the image has"}
+}
+
+// executed refuses a program that lies in a mount, unless programs run from there.
+func executed(arg0 string, b Bind) error {
+	if b.Exec {
+		return nil
+	}
+	return &reason.Error{Code: reason.CommandNotExecutable, What: "execute " + arg0, Expected: "a program of the image",
+		Found: "a path in the mount at " + b.Target + ", from which nothing is executed",
+		Next:  "-v SOURCE:" + b.Target + ":exec, with `box: {exec: {mounts: [work]}}` in the policy; an interpreter of the image may read it as it is"}
 }
 
 // runnable gives the verified file that p leads to, if u may execute it.

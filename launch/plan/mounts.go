@@ -63,8 +63,9 @@ func (p *Plan) mount(task Task, box admit.Box, t tree.Tree, volumes []string) er
 func (p *Plan) scratch(t tree.Tree, target string, mode, uid, gid uint32) {
 	target = path.Clean(target)
 	taken := func(at string) bool { return target == at || (at != "/" && within(target, at)) }
-	if target == "/" || within(target, "/dev") || within(target, "/proc") || within(target, "/sys") ||
-		slices.ContainsFunc(p.scratches, func(s ScratchMount) bool { return taken(s.Target) }) || p.bound(target) {
+	_, bound := p.bound(target)
+	if bound || target == "/" || within(target, "/dev") || within(target, "/proc") || within(target, "/sys") ||
+		slices.ContainsFunc(p.scratches, func(s ScratchMount) bool { return taken(s.Target) }) {
 		return
 	}
 	s := ScratchMount{Target: target, Size: scratchSize, Mode: mode, UID: uid, GID: gid}

@@ -101,6 +101,7 @@ func TestProgram(t *testing.T) {
 		tree.Entry{Path: "usr/bin/link", Type: tree.Symlink, Link: "../../usr/bin/sh"},
 		tree.Entry{Path: "usr/bin/outside", Type: tree.Symlink, Link: "../../../../../etc/passwd"},
 		tree.Entry{Path: "opt/tool", Type: tree.File, Mode: 0o111},
+		tree.Entry{Path: "usr/local/bin/hidden", Type: tree.File, Mode: 0o755},
 	)
 	for _, c := range []struct {
 		arg0, cwd string
@@ -120,10 +121,20 @@ func TestProgram(t *testing.T) {
 		{"/usr", "/", 0, reason.CommandNotExecutable},
 		{"private", "/", 5, ""},
 		{"private", "/", 0, reason.CommandNotExecutable}, // root has no capability here
-		{"/work/script", "/", 0, ""},                     // in a mount: the kernel decides
+		{"/work/run/script", "/", 0, ""},                 // in a mount that programs run from: the kernel decides
+		{"script", "/work/run", 0, ""},
+		{"/work/script", "/", 0, reason.CommandNotExecutable}, // and in any other mount none does
+		{"./script", "/work", 0, reason.CommandNotExecutable},
+		{"hidden", "/", 0, reason.CommandNotFound}, // by a mount
 	} {
-		mounted := func(p string) bool { return strings.HasPrefix(p, "/work/") }
-		_, err := findProgram(root, c.arg0, "/usr/local/bin:/bin", c.cwd, user{UID: c.uid}, mounted)
+		mounted := func(p string) (Bind, bool) {
+			return Bind{Target: "/work", Exec: strings.HasPrefix(p, "/work/run/")}, strings.HasPrefix(p, "/work/") || p == "/usr/local/bin/hidden"
+		}
+		searched := "/usr/local/bin:/bin"
+		if c.arg0 == "script" {
+			searched = "/work/run"
+		}
+		_, err := findProgram(root, c.arg0, searched, c.cwd, user{UID: c.uid}, mounted)
 		if code := codeOf(err); code != c.code {
 			t.Errorf("%s in %s as %d: %v, want code %q", c.arg0, c.cwd, c.uid, err, c.code)
 		}
@@ -147,7 +158,7 @@ func TestSources(t *testing.T) {
 		if strings.HasPrefix(c.real, "/root") {
 			home = "/root"
 		}
-		err := admitSource(Mount{Source: Source{Asked: "x", Real: c.real, Home: home, Dir: true}, Target: "/t"}, []string{"/srv/state"})
+		err := admitSource(Mount{Source: Source{Asked: "x", Real: c.real, Homes: []string{home}, Dir: true}, Target: "/t"}, []string{"/srv/state"})
 		if (codeOf(err) == reason.MountRefused) != c.refuse {
 			t.Errorf("%s: %v, want refused=%v", c.real, err, c.refuse)
 		}

@@ -57,6 +57,7 @@ type Host struct {
 	PidsController bool     // a cgroup hierarchy can limit the number of tasks
 	Unlimited      []string // what nothing can bound here: "memory", "cpu", "pids"
 	Integrity      string   // how the roots are held: "sealed", "loop" or "extracted"
+	Arch           string   // its processor, as in GOARCH; "" does not judge images
 }
 
 // Missing is a mount point that the verified tree lacks. The launcher makes it
@@ -97,6 +98,10 @@ func Build(a admit.Admission, t tree.Tree, task Task, who Accounts, seccomp *spe
 	case a.Tree() != t.Digest():
 		return Plan{}, &reason.Error{Code: reason.InternalFault, What: "plan",
 			Expected: "the admitted tree " + a.Tree().String(), Found: t.Digest().String()}
+	}
+	if is := a.Artifact().Platform(); h.Arch != "" && is.Architecture != h.Arch {
+		return Plan{}, &reason.Error{Code: reason.PlatformForeign, What: "plan " + a.Artifact().Ref().String(),
+			Expected: "an image for linux/" + h.Arch, Found: is.String(), Next: "--platform linux/" + h.Arch + ", if the image has it"}
 	}
 	image := a.Artifact().Config().Config
 	asked := task.User
@@ -142,9 +147,14 @@ func Build(a admit.Admission, t tree.Tree, task Task, who Accounts, seccomp *spe
 	return p, nil
 }
 
-// bound says whether p lies in a host folder that the task mounts.
-func (p Plan) bound(at string) bool {
-	return slices.ContainsFunc(p.binds, func(b Bind) bool { return within(at, b.Target) })
+// bound gives the host folder that the task mounts and that a path lies in.
+func (p Plan) bound(at string) (in Bind, ok bool) {
+	for _, b := range p.binds {
+		if within(at, b.Target) && len(b.Target) >= len(in.Target) {
+			in, ok = b, true
+		}
+	}
+	return in, ok
 }
 
 // need lists the mount points, and the working folder, that the tree lacks. A

@@ -88,7 +88,7 @@ func filter() *specs.LinuxSeccomp { return &specs.LinuxSeccomp{DefaultAction: sp
 func id(c string) string { return strings.Repeat(c, 64) }
 
 func source(at string) Source {
-	return Source{Asked: at, Real: at, Handle: 3, Dir: true, UID: 1000, GID: 1000, Home: "/home/op"}
+	return Source{Asked: at, Real: at, Handle: 3, Dir: true, UID: 1000, GID: 1000, Homes: []string{"/home/op"}}
 }
 
 // TestGolden holds whole boxes against files that a person has read.

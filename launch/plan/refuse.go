@@ -40,19 +40,20 @@ func admitSource(m Mount, own []string) error {
 			return refuse(real + ", which holds or is part of the host's " + c)
 		}
 	}
-	home := path.Clean(m.Source.Home)
-	if parent, name := path.Split(real); parent == "/home/" && name != "" {
-		home = real
-	} else if rest, ok := strings.CutPrefix(real, "/home/"); ok {
+	homes := append([]string{"/home"}, m.Source.Homes...)
+	if rest, ok := strings.CutPrefix(real, "/home/"); ok { // also of people that no list here knows
 		name, _, _ := strings.Cut(rest, "/")
-		home = "/home/" + name
+		homes = append(homes, "/home/"+name)
 	}
-	switch rel := strings.TrimPrefix(real, home+"/"); {
-	case home == "/" || home == ".":
-	case within(home, real):
-		return refuse("a home folder, which holds keys and credentials")
-	case within(real, home) && strings.HasPrefix(rel, "."):
-		return refuse("a dot folder of a home folder, where keys and credentials lie")
+	for _, home := range homes {
+		home = path.Clean(home)
+		switch rel := strings.TrimPrefix(real, home+"/"); {
+		case home == "/" || home == ".":
+		case within(home, real):
+			return refuse("a home folder, which holds keys and credentials")
+		case within(real, home) && strings.HasPrefix(rel, "."):
+			return refuse("a dot folder of a home folder, where keys and credentials lie")
+		}
 	}
 	return nil
 }

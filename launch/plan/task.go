@@ -75,8 +75,8 @@ type Source struct {
 	Handle   int    // the launcher's descriptor, O_PATH
 	Dir      bool
 	Socket   bool
-	UID, GID uint32 // of the source itself
-	Home     string // the operator's home folder, "" when unknown
+	UID, GID uint32   // of the source itself
+	Homes    []string // the home folders of the host's people
 }
 
 // Model is one verified model tree that the task sees at /models/NAME.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
@@ -112,6 +113,12 @@ func (e *evaluation) command(d demand) string {
 	}
 	switch d.word {
 	case signature:
+		if s := e.in.Artifact.Ref().Scheme(); s != artifact.Registry && s != artifact.OCILayout && e.in.Artifact.Kind() == artifact.Image {
+			return "ztlaunch adopt " + ref + " --as NAME, to vouch for it yourself; a signature needs a registry or an oci-layout: (ztlaunch copy)"
+		}
+		if e.in.Artifact.Kind() != artifact.Image {
+			return "ztlaunch sign --key KEY " + ref
+		}
 		return "ztlaunch sign --key KEY " + ref + ", by one of them; to vouch for it yourself: ztlaunch adopt " + ref + " --as NAME"
 	case provenance:
 		return attest(evidence.PredicateSLSAProvenanceV1, "provenance.json")

@@ -9,6 +9,7 @@ const (
 	MountRefused         Code = "mount-refused"
 	MountTarget          Code = "mount-target"
 	MountSource          Code = "mount-source"
+	PlatformForeign      Code = "platform-foreign"
 	ScratchTooLarge      Code = "scratch-too-large"
 	ExecNotGranted       Code = "exec-not-granted"
 	LimitExceeded        Code = "limit-exceeds-box"
@@ -32,6 +33,7 @@ var planRows = []Row{
 	{CommandNotExecutable, Usage, "the command cannot be executed by the task's user; run exits 126", "launch/plan TestProgram"},
 	{MountRefused, Usage, "a mount source would open the box", "launch/plan TestSources"},
 	{MountTarget, Usage, "a mount target would replace a part of the box", "launch/plan TestTargets"},
+	{PlatformForeign, Usage, "the image is for another processor than this host's", "cmd/ztlaunch TestScriptBox/words"},
 	{MountSource, Usage, "a mount source does not exist or cannot be opened", "cmd/ztlaunch TestScriptBox/mounts"},
 	{ScratchTooLarge, Usage, "the image content below a scratch mount is larger than may be copied", "launch/plan TestBuildRefuses/scratch_too_big"},
 	{ExecNotGranted, Denied, "a mount asks to be executable and the policy's box does not grant it", "launch/plan TestBuildRefuses/exec"},
