@@ -37,7 +37,7 @@ func (f *runFlags) flags() *pflag.FlagSet {
 	fs.Bool("rm", true, "remove the task when it ends (always so)")
 	fs.StringArrayVarP(&f.env, "env", "e", nil, "NAME=VALUE, or NAME to take it from here")
 	fs.StringArrayVar(&f.envFiles, "env-file", nil, "read variables from a file")
-	fs.StringArrayVarP(&f.volumes, "volume", "v", nil, "SOURCE:TARGET[:ro]")
+	fs.StringArrayVarP(&f.volumes, "volume", "v", nil, "SOURCE:TARGET[:ro]; :exec where the policy's box grants it")
 	fs.StringArrayVar(&f.mounts, "mount", nil, "type=bind,source=SOURCE,target=TARGET[,readonly]")
 	fs.StringArrayVar(&f.tmpfs, "tmpfs", nil, "TARGET[:size=64m,mode=1777]")
 	fs.StringVarP(&f.workDir, "workdir", "w", "", "working folder inside the task")

@@ -39,7 +39,7 @@ func refusal(out io.Writer, verb string, err error) {
 		return
 	}
 	fmt.Fprintf(out, "ztlaunch %s: %s: %s\n", verb, e.Code, clean(e.What))
-	for _, line := range [...][2]string{{"expected", e.Expected}, {"found", found(e)}, {"next", cmp.Or(e.Next, e.Code.Next())}} {
+	for _, line := range [...][2]string{{"expected", cmp.Or(e.Expected, e.Code.Expected())}, {"found", found(e)}, {"next", cmp.Or(e.Next, e.Code.Next())}} {
 		if line[1] != "" {
 			fmt.Fprintf(out, "  %-9s %s\n", line[0]+":", clean(line[1]))
 		}
@@ -134,7 +134,7 @@ type failure struct {
 func asFailure(err error, exit int) failure {
 	f := failure{Schema: "ztlaunch.failure/v1", Exit: exit, Code: reason.InternalFault, What: clean(err.Error())}
 	if e, ok := reason.Of(err); ok {
-		f.Code, f.What, f.Expected, f.Found, f.Next = e.Code, clean(e.What), clean(e.Expected), clean(found(e)), clean(cmp.Or(e.Next, e.Code.Next()))
+		f.Code, f.What, f.Expected, f.Found, f.Next = e.Code, clean(e.What), clean(cmp.Or(e.Expected, e.Code.Expected())), clean(found(e)), clean(cmp.Or(e.Next, e.Code.Next()))
 	}
 	return f
 }

@@ -2,6 +2,33 @@ package reason
 
 import "strings"
 
+// Expected is what would have been no refusal, where the refusal names nothing closer
+// itself.
+func (c Code) Expected() string {
+	family, _, _ := strings.Cut(string(c), "-")
+	switch family {
+	case "tar", "layer":
+		return "a layer that every reader reads alike, and that stays within the root"
+	case "layout":
+		return "an OCI layout: a folder with oci-layout, index.json and blobs/"
+	case "archive":
+		return "a whole archive of an image"
+	case "model":
+		return "a model folder that can be read"
+	case "mount":
+		return "a mount that this host can make"
+	case "output":
+		return "an output that takes all of it"
+	case "audit":
+		return "an audit log that can be written"
+	case "store":
+		return "a store that can be read and written"
+	case "file":
+		return "a file that can be read or written"
+	}
+	return ""
+}
+
 // Word is s as one word of a shell's command line: names and paths are others' text,
 // and people paste what a refusal proposes.
 func Word(s string) string {
@@ -22,6 +49,10 @@ func (c Code) Next() string {
 		return "name a file that is there and that you may read"
 	case c == FileUnwritable:
 		return "name a new file in a folder that you may write to"
+	case c == LayoutUnreadable, c == ModelUnreadable:
+		return "name a folder that is there and that you may read"
+	case c == StoreUnwritable, c == OutputClosed:
+		return "make room, or name another place, and run it again"
 	case family == "registry" || family == "referrers":
 		return "try again, or name a mirror: --registry-mirror REGISTRY=MIRROR"
 	case family == "audit":

@@ -179,7 +179,7 @@ func Failed(reference string, err error) Verdict {
 		e = &reason.Error{Code: reason.InternalFault, What: "verify " + reference, Err: err}
 	}
 	class := e.Code.Class()
-	f := Finding{Result: "fail", What: e.What, Code: string(e.Code), Class: class.String(), Expected: e.Expected, Found: e.Found, Next: cmp.Or(e.Next, e.Code.Next())}
+	f := Finding{Result: "fail", What: e.What, Code: string(e.Code), Class: class.String(), Expected: cmp.Or(e.Expected, e.Code.Expected()), Found: e.Found, Next: cmp.Or(e.Next, e.Code.Next())}
 	if e.Err != nil {
 		f.Found = join(f.Found, e.Err.Error())
 	}
