@@ -121,6 +121,14 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 	}
 	r.subject = ref
 	d := r.w.dirs()
+	ask, err := r.flags.ask(r.w, newID(), command)
+	if err == nil && task != nil {
+		ask, err = task.merge(ask)
+	}
+	if err != nil {
+		return 125, r.deny(err, nil)
+	}
+	ask.Own = d.own()
 	if r.unfit != nil {
 		return 125, r.deny(r.unfit, nil)
 	}
@@ -147,15 +155,6 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 	if err != nil {
 		return 125, err
 	}
-	id := newID()
-	ask, err := r.flags.ask(r.w, id, command)
-	if err == nil && task != nil {
-		ask, err = task.merge(ask)
-	}
-	if err != nil {
-		return 125, r.deny(err, nil)
-	}
-	ask.Own = d.own()
 	models, err := r.models(ctx, d, task, &ask)
 	if err != nil {
 		return 125, err
@@ -217,7 +216,7 @@ func (r *runner) read(args []string) (*taskFile, artifact.Reference, []string, e
 func (r *runner) models(ctx context.Context, d dirs, task *taskFile, ask *plan.Task) (map[string]admitted, error) {
 	asked := map[string]artifact.Reference{}
 	add := func(name, dir, policyName string) error {
-		ref, err := parseRef("model:"+dir, policyName)
+		ref, err := parseRef("model:"+strings.TrimPrefix(dir, "model:"), policyName)
 		if _, twice := asked[name]; twice && err == nil {
 			err = wrong("read the models", "each name once, found "+name+" twice", "rename one")
 		}

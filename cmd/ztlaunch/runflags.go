@@ -155,6 +155,9 @@ func (f *runFlags) refuse() error {
 func (f *runFlags) ask(w world, id string, command []string) (plan.Task, error) {
 	t := plan.Task{ID: id, Name: f.name, Labels: f.labels, Command: command, WorkDir: f.workDir, User: f.user,
 		Hostname: f.hostname, Terminal: f.terminal, Unsafe: f.unsafe, Typed: true}
+	if f.name != "" && !plainName(f.name) {
+		return plan.Task{}, wrong("read --name "+f.name, "letters, digits, dot, dash and underscore, 64 at most, that begin with a letter or digit", "--name agent")
+	}
 	for _, word := range f.unsafe {
 		if word != plan.NoLimits {
 			return plan.Task{}, wrong("read --unsafe "+word, plan.NoLimits, "drop it")

@@ -58,6 +58,9 @@ func Probe(scratch string) Host {
 		a := Ability{Name: p.name, OK: err == nil, Why: why}
 		if err != nil {
 			a.Why, a.Fix = err.Error(), p.fix
+			if errors.Is(err, unix.EPERM) && !h.Sysadmin { // whatever the kernel can
+				a.Fix = "CAP_SYS_ADMIN: run as root, or give it to this container"
+			}
 		}
 		h.Abilities = append(h.Abilities, a)
 	}

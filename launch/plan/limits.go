@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,7 +30,7 @@ func limits(task Task, box admit.Box, h Host) (Limits, error) {
 	}
 	switch {
 	case b.Memory > 0 && l.Memory > b.Memory:
-		return Limits{}, over("memory", l.Memory, b.Memory)
+		return Limits{}, over("memory", size(l.Memory), size(b.Memory))
 	case b.CPUs > 0 && l.CPUs > b.CPUs:
 		return Limits{}, over("cpus", l.CPUs, b.CPUs)
 	case b.Pids > 0 && l.Pids > b.Pids:
@@ -42,6 +43,16 @@ func limits(task Task, box admit.Box, h Host) (Limits, error) {
 			Found:    fmt.Sprintf("memory %d, cpus %v, pids %d", l.Memory, l.CPUs, l.Pids)}
 	}
 	return unlimited(l, task, box, h)
+}
+
+// size writes bytes as policies and task files do.
+func size(n int64) string {
+	for i, unit := range []string{"TiB", "GiB", "MiB", "KiB"} {
+		if one := int64(1) << (40 - 10*i); n >= one && n%one == 0 {
+			return strconv.FormatInt(n/one, 10) + unit
+		}
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 // unlimited takes away the limits that this host cannot enforce.
