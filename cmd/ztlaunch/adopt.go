@@ -127,7 +127,7 @@ func (a adoption) run(ctx context.Context, src, as, expires string, from *fetchF
 		return adopted{}, err
 	}
 	// The name now means these bytes: whoever vouches again means the new ones.
-	if err := locking(d, func() error { return forget(d, name) }); err != nil {
+	if err := locking(d, func() error { return errors.Join(forget(d, name), forget(d, name.As(artifact.MCP))) }); err != nil {
 		return adopted{}, err
 	}
 	return adopted{header{"ztlaunch.adopted/v1", 0}, name.String(), found.Root.Digest, public.ID(), d.adoptKey(), d.policy()}, nil

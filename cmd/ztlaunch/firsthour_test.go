@@ -50,6 +50,13 @@ func TestBuiltItMyself(t *testing.T) {
 	if a := l.run("verify", "--as", "agent", "--json", "oci-layout:./other"); a.status != 1 || !strings.Contains(a.out, "digest-not-adopted") {
 		t.Errorf("other bytes: status %d, %s", a.status, a.out)
 	}
+	// Who vouches again, for other bytes under the same name, gets those.
+	l.ok("adopt", "oci-layout:./other", "--as", "agent:dev")
+	before := l.outcomeOf("r.json").Parts[0].Digest
+	l.ok("run", "--rm", "--result", "r.json", "agent:dev", "true")
+	if now := l.outcomeOf("r.json").Parts[0].Digest; now == before {
+		t.Errorf("adopted again, and %s still runs", now)
+	}
 	// A CI policy that does not name the operator's key.
 	l.write("ci.yaml", "identities: {release: {key: release.pub}}\nimages: [{match: \"**\", require: [{signature: {by: [release]}}]}]\n")
 	if a := l.run("verify", "--policy", "ci.yaml", "--json", "agent:dev"); a.status != 1 {

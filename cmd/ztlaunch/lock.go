@@ -36,12 +36,13 @@ func lockVerb(ctx context.Context, w world, args []string) int {
 	var t trustFlags
 	var from fetchFlags
 	update := fs.Bool("update", false, "ask the registry again, decide anew, and lock the tag to what it leads to")
+	kind := fs.String("kind", "image", "image or server: what the tag is locked as")
 	t.declare(fs)
 	from.declare(fs)
 	if err := w.parse(fs, "--update REF", args); err != nil {
 		return w.parsed("lock", err)
 	}
-	if !*update || fs.NArg() != 1 || fs.Changed("pull") && from.pull != "always" {
+	if !*update || fs.NArg() != 1 || *kind != "image" && *kind != "server" || fs.Changed("pull") && from.pull != "always" {
 		return w.fail("lock", wrong("read the command", "--update and one tag of a registry, which is asked (--pull always)", "ztlaunch lock --update REF"))
 	}
 	ref, err := parseRef(fs.Arg(0), "")
@@ -50,6 +51,9 @@ func lockVerb(ctx context.Context, w world, args []string) int {
 	}
 	if err != nil {
 		return w.fail("lock", err)
+	}
+	if *kind == "server" {
+		ref = ref.As(artifact.MCP)
 	}
 	log, err := audit.Open(w.dirs().audit(), w.dirs().trust(), w.now())
 	if err != nil {

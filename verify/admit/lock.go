@@ -175,6 +175,9 @@ func (e Entry) update() string {
 	if e.Tag != "" {
 		name += ":" + e.Tag
 	}
+	if e.Kind == artifact.MCP {
+		return "ztlaunch lock --update --kind server " + name
+	}
 	return "ztlaunch lock --update " + name
 }
 
