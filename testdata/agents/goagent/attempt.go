@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -69,17 +68,11 @@ func runAttempt(c *exec.Cmd) (dead bool, err error) {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.Process.Pid))
 		_, rest, _ := strings.Cut(string(stat), ") ")
 		if err == nil && strings.HasPrefix(rest, "Z") {
-			err := c.Process.Kill()
-			<-over // it was killed
-			return true, err
+			if err := c.Process.Kill(); err != nil {
+				return false, err
+			}
+			return <-over != nil, nil // killed, unless it ended meanwhile
 		}
-	}
-}
-
-// The call is made on the process's first thread, whose death its parent sees.
-func init() {
-	if len(os.Args) > 1 && os.Args[1] == attempt {
-		runtime.LockOSThread()
 	}
 }
 

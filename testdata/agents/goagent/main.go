@@ -24,10 +24,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 )
 
 func main() {
+	runtime.LockOSThread() // an attempt is made on the first thread, whose death its parent sees
 	words := os.Args[1:]
 	if name := filepath.Base(os.Args[0]); tools[name] != nil {
 		words = append([]string{name}, words...)
