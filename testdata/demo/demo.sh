@@ -173,7 +173,7 @@ do_ ztlaunch --root zt audit verify
 
 step "Next"
 cat <<'NEXT'
-  ztlaunch policy init REF > ~/.config/ztlaunch/policy.yaml   # your image is signed
+  ztlaunch policy init --write REF                            # your image is signed
   ztlaunch adopt docker-archive:./agent.tar --as agent:dev      # you built it yourself
   ztlaunch run -i --rm -v ./repo:/work agent:dev              # and then run it
 NEXT
