@@ -107,7 +107,9 @@ func (s stage) started(t *testing.T, then func(cancel context.CancelFunc) error)
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	told := make(chan struct{})
 	go func() {
+		defer close(told)
 		ready := make([]byte, len("ready\n"))
 		_, err := io.ReadFull(s.out, ready)
 		if err == nil {
@@ -119,7 +121,8 @@ func (s stage) started(t *testing.T, then func(cancel context.CancelFunc) error)
 		}
 	}()
 	result, err := launch.Run(ctx, s.plan, s.parts)
-	check(t, err)
+	check(t, errors.Join(err, s.out.SetReadDeadline(time.Now()))) // a task that said nothing says nothing more
+	<-told
 	return result
 }
 
