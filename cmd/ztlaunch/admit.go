@@ -154,7 +154,7 @@ func (r *runner) deny(err error, a *admitted) error {
 	}
 	rec := r.record(audit.Denial, "", a)
 	if e, ok := reason.Of(err); ok {
-		rec.Codes, rec.Expected, rec.Found = []reason.Code{e.Code}, e.Expected, e.Found
+		rec.Codes, rec.Expected, rec.Found, rec.Note = []reason.Code{e.Code}, e.Expected, e.Found, e.What
 	}
 	return errors.Join(err, r.records.add(rec))
 }

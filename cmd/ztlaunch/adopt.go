@@ -98,39 +98,45 @@ func (a adoption) run(ctx context.Context, src, as, expires string, from *fetchF
 	if err != nil {
 		return adopted{}, err
 	}
-	key, public, err := ownKey(d)
-	if err != nil {
+	var key sign.Key
+	var public trust.Key
+	if err := locking(d, func() (err error) { // two first users make one key
+		key, public, err = ownKey(d)
+		return err
+	}); err != nil {
 		return adopted{}, err
 	}
 	evidence, err := a.vouch(ctx, source, found, key, name, o)
 	if err != nil {
 		return adopted{}, err
 	}
-	text, err := a.policy(d, policy.Adoption{Kind: artifact.Image, Name: name.Name(), Digest: found.Root.Digest,
-		Key: public, SBOM: true, Reason: a.why, Until: until})
-	if err != nil {
-		return adopted{}, err
-	}
-	if err := fetch.Keep(o, name, found, evidence...); err != nil {
-		return adopted{}, err
-	}
-	// The record comes before the rule: nothing is believed that was not written down.
-	if err := log.Append(audit.Record{Time: a.w.now(), Kind: audit.Adopt, Actor: actor(), Verb: "adopt", Note: a.why,
-		Parts: []audit.Part{{Role: "image", Name: name.Name(), Digest: found.Root.Digest, Signers: []string{public.ID()},
-			Evidence: []digest.Digest{evidence[0].Digest, evidence[1].Digest}}}}); err != nil {
-		return adopted{}, err
-	}
-	if err := os.MkdirAll(d.Config, 0o700); err != nil {
-		return adopted{}, &reason.Error{Code: reason.FileUnwritable, What: "make the folder " + d.Config, Err: err}
-	}
-	if err := replaceFile(d.policy(), text, 0o600); err != nil {
-		return adopted{}, err
-	}
-	// The name now means these bytes: whoever vouches again means the new ones.
-	if err := locking(d, func() error { return errors.Join(forget(d, name), forget(d, name.As(artifact.MCP))) }); err != nil {
+	rule := policy.Adoption{Kind: artifact.Image, Name: name.Name(), Digest: found.Root.Digest, Key: public, SBOM: true, Reason: a.why, Until: until}
+	if err := locking(d, func() error { return a.believe(d, rule, name, found, evidence, o, log) }); err != nil {
 		return adopted{}, err
 	}
 	return adopted{header{"ztlaunch.adopted/v1", 0}, name.String(), found.Root.Digest, public.ID(), d.adoptKey(), d.policy()}, nil
+}
+
+// believe adds the rule to the user's policy as it is now. Call it in locking.
+func (a adoption) believe(d dirs, rule policy.Adoption, name artifact.Reference, found fetch.Result, evidence []fetch.Attachment, o fetch.Options, log *audit.Log) error {
+	text, err := a.policy(d, rule)
+	if err != nil {
+		return err
+	}
+	if err := fetch.Keep(o, name, found, evidence...); err != nil {
+		return err
+	}
+	// The record comes before the rule: nothing is believed that was not written down.
+	if err := log.Append(audit.Record{Time: a.w.now(), Kind: audit.Adopt, Actor: actor(), Verb: "adopt", Note: a.why,
+		Parts: []audit.Part{{Role: "image", Name: rule.Name, Digest: rule.Digest, Signers: []string{rule.Key.ID()},
+			Evidence: []digest.Digest{evidence[0].Digest, evidence[1].Digest}}}}); err != nil {
+		return err
+	}
+	if err := replaceFile(d.policy(), text, 0o600); err != nil {
+		return err
+	}
+	// The name now means these bytes: whoever vouches again means the new ones.
+	return errors.Join(forget(d, name), forget(d, name.As(artifact.MCP)))
 }
 
 // vouch signs the image, and an SBOM made from its bytes.

@@ -51,7 +51,11 @@ func summary(r audit.Record) string {
 		words = append(words, r.Task[:min(12, len(r.Task))])
 	}
 	for _, p := range r.Parts {
-		words = append(words, p.Role+" "+p.Name+"@"+string(p.Digest))
+		word := p.Role + " " + p.Name
+		if p.Digest != "" {
+			word += "@" + string(p.Digest)
+		}
+		words = append(words, word)
 	}
 	for _, c := range r.Codes {
 		words = append(words, string(c))

@@ -74,6 +74,9 @@ func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error)
 	if err != nil {
 		return 125, b.deny(err, &a)
 	}
+	if err := lent(p); err != nil {
+		return 125, b.deny(err, &a)
+	}
 	if parts.Ground, err = b.ground(p.Owner()); err != nil {
 		return 125, b.deny(err, &a)
 	}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,6 +63,25 @@ func TestBuiltItMyself(t *testing.T) {
 	l.write("ci.yaml", "identities: {release: {key: release.pub}}\nimages: [{match: \"**\", require: [{signature: {by: [release]}}]}]\n")
 	if a := l.run("verify", "--policy", "ci.yaml", "--json", "agent:dev"); a.status != 1 {
 		t.Errorf("under the CI policy: status %d, %s", a.status, a.out)
+	}
+}
+
+// TestAdoptAtOnce vouches for several names at once, before there is a key: none of
+// the rules is lost.
+func TestAdoptAtOnce(t *testing.T) {
+	l := newLab(t)
+	l.copy(filepath.Join(l.images, "tools"), "tools")
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			if out, err := l.cmd("adopt", "oci-layout:./tools", "--as", fmt.Sprintf("agent%d:dev", i)).CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
+	all.Wait()
+	for i := range 4 {
+		l.ok("verify", fmt.Sprintf("agent%d:dev", i))
 	}
 }
 

@@ -60,14 +60,17 @@ func lockVerb(ctx context.Context, w world, args []string) int {
 		return w.fail("lock", err)
 	}
 	defer func() { _ = log.Close() }() // every record was synced when it was written
-	l, err := w.relock(ctx, ref, &t, &from, log)
+	l, told, err := w.relock(ctx, ref, &t, &from, log)
 	if err != nil {
 		rec := audit.Record{Time: w.now(), Kind: audit.Denial, Actor: actor(), Verb: "lock",
 			Parts: []audit.Part{{Role: ref.Kind().String(), Name: ref.String()}}}
 		if e, ok := reason.Of(err); ok {
-			rec.Codes, rec.Expected, rec.Found = []reason.Code{e.Code}, e.Expected, e.Found
+			rec.Codes, rec.Expected, rec.Found, rec.Note = []reason.Code{e.Code}, e.Expected, e.Found, e.What
 		}
-		return w.fail("lock", errors.Join(err, log.Append(rec)))
+		if !told {
+			err = errors.Join(err, log.Append(rec))
+		}
+		return w.fail("lock", err)
 	}
 	was := ""
 	if l.Was != "" && l.Was != l.Digest {
@@ -76,11 +79,12 @@ func lockVerb(ctx context.Context, w world, args []string) int {
 	return w.done("lock", l, fmt.Sprintf("%s is %s%s\n", l.Name, l.Digest, was))
 }
 
-// relock decides about a tag as run would. The record comes before the lock.
-func (w world) relock(ctx context.Context, ref artifact.Reference, t *trustFlags, from *fetchFlags, log *audit.Log) (relocked, error) {
+// relock decides about a tag as run would. The record comes before the lock; told
+// says that a denial is on record already.
+func (w world) relock(ctx context.Context, ref artifact.Reference, t *trustFlags, from *fetchFlags, log *audit.Log) (l relocked, told bool, err error) {
 	in, err := w.inputs(t, from, policy.Run, ref)
 	if err != nil {
-		return relocked{}, err
+		return relocked{}, false, err
 	}
 	in.Fetch.Pull = fetch.Always
 	var done func()
@@ -88,24 +92,24 @@ func (w world) relock(ctx context.Context, ref artifact.Reference, t *trustFlags
 	report, err := verify.Image(ctx, ref, in)
 	done()
 	if err != nil {
-		return relocked{}, err
+		return relocked{}, false, err
 	}
 	if err := log.Append(decisionRecord("lock", w.now(), ref, report, t.believed())); err != nil {
-		return relocked{}, err
+		return relocked{}, false, err
 	}
 	if !report.Decision.Allowed() {
-		return relocked{}, denial(report.Decision)
+		return relocked{}, true, denial(report.Decision)
 	}
 	a, err := admit.Admit(report.Decision, report.Artifact, report.Tree, policy.Run, w.now(), admissionAge)
 	if err != nil {
-		return relocked{}, err
+		return relocked{}, false, err
 	}
 	e, err := admit.NewEntry(a)
 	if err != nil {
-		return relocked{}, err
+		return relocked{}, false, err
 	}
-	l := relocked{header: header{"ztlaunch.locked/v1", 0}, Name: ref.Name() + ":" + ref.Tag(), Digest: e.Digest}
-	return l, locking(w.dirs(), func() error {
+	l = relocked{header: header{"ztlaunch.locked/v1", 0}, Name: ref.Name() + ":" + ref.Tag(), Digest: e.Digest}
+	err = locking(w.dirs(), func() error {
 		was, err := readPin(w.dirs(), ref)
 		if err != nil {
 			return err
@@ -122,6 +126,7 @@ func (w world) relock(ctx context.Context, ref artifact.Reference, t *trustFlags
 		}
 		return setPin(w.dirs(), ref, known.With(e))
 	})
+	return l, false, err
 }
 
 // locked is ref at the digest that was admitted before, unless the registry is

@@ -115,9 +115,7 @@ func tmpfsFlag(v string) (plan.Mount, error) {
 			}
 			m.Mode = uint32(n)
 		case "", "rw", "noexec", "nosuid", "nodev":
-		case "exec":
-			m.Exec = true
-		default:
+		default: // exec too: nothing is executed from memory
 			return plan.Mount{}, flagError("--tmpfs", v, "size or mode, not "+key)
 		}
 	}
@@ -150,7 +148,7 @@ func homes() []string {
 func openSource(asked string) (plan.Source, error) {
 	unusable := func(err error) (plan.Source, error) {
 		return plan.Source{}, &reason.Error{Code: reason.MountSource, What: "open the mount source " + strconv.Quote(asked),
-			Expected: "an existing folder or file", Err: err, Next: "mkdir -p " + reason.Word(asked) + ", or mount another"}
+			Expected: "an existing folder or file", Err: err, Next: "make it first, or mount another"}
 	}
 	if asked == "" {
 		return unusable(os.ErrInvalid)

@@ -112,6 +112,9 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 		_ = log.Close() // every record was synced when it was written
 	}()
 	defer r.close()
+	if len(args) > 0 && r.flags.task == "" {
+		r.subject, _ = artifact.Parse(args[0]) // for the record of a refusal; read reads it again
+	}
 	if err := r.flags.refuse(); err != nil {
 		return 125, r.deny(err, nil)
 	}

@@ -158,6 +158,9 @@ func (f *runFlags) ask(w world, id string, command []string) (plan.Task, error) 
 	if f.name != "" && !plainName(f.name) {
 		return plan.Task{}, wrong("read --name "+f.name, "letters, digits, dot, dash and underscore, 64 at most, that begin with a letter or digit", "--name agent")
 	}
+	if f.hostname != "" && (!plainName(f.hostname) || strings.Contains(f.hostname, "_") || strings.Contains(f.hostname, "..")) {
+		return plan.Task{}, wrong("read --hostname", "letters, digits, dot and dash, 64 at most, that begin with a letter or digit", "--hostname agent")
+	}
 	for _, word := range f.unsafe {
 		if word != plan.NoLimits {
 			return plan.Task{}, wrong("read --unsafe "+word, plan.NoLimits, "drop it")

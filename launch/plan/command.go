@@ -95,7 +95,11 @@ func findProgram(t tree.Tree, arg0, searchPath, cwd string, u user, mounted func
 		if b, ok := mounted(path.Clean(p)); ok {
 			return "", executed(arg0, b)
 		}
-		return runnable(t, arg0, p, u)
+		at, err := runnable(t, arg0, p, u)
+		if b, ok := mounted("/" + at); ok && err == nil { // by way of a link
+			return "", executed(arg0, b)
+		}
+		return at, err
 	}
 	var denied error
 	for dir := range strings.SplitSeq(searchPath, ":") {
@@ -110,6 +114,12 @@ func findProgram(t tree.Tree, arg0, searchPath, cwd string, u user, mounted func
 			continue
 		}
 		at, err := runnable(t, arg0, p, u)
+		if b, ok := mounted("/" + at); ok && err == nil { // by way of a link: what the image has there is hidden
+			if b.Exec {
+				return "", nil
+			}
+			continue
+		}
 		if err == nil {
 			return at, nil
 		}

@@ -101,6 +101,9 @@ func TestProgram(t *testing.T) {
 		tree.Entry{Path: "usr/bin/link", Type: tree.Symlink, Link: "../../usr/bin/sh"},
 		tree.Entry{Path: "usr/bin/outside", Type: tree.Symlink, Link: "../../../../../etc/passwd"},
 		tree.Entry{Path: "opt/tool", Type: tree.File, Mode: 0o111},
+		tree.Entry{Path: "usr/local/bin/veiled", Type: tree.Symlink, Link: "/srv/veiled"},
+		tree.Entry{Path: "opt/veiled", Type: tree.Symlink, Link: "/srv/veiled"},
+		tree.Entry{Path: "srv/veiled", Type: tree.File, Mode: 0o755},
 		tree.Entry{Path: "usr/local/bin/hidden", Type: tree.File, Mode: 0o755},
 	)
 	for _, c := range []struct {
@@ -126,9 +129,11 @@ func TestProgram(t *testing.T) {
 		{"/work/script", "/", 0, reason.CommandNotExecutable}, // and in any other mount none does
 		{"./script", "/work", 0, reason.CommandNotExecutable},
 		{"hidden", "/", 0, reason.CommandNotFound}, // by a mount
+		{"veiled", "/", 0, reason.CommandNotFound}, // by a mount that a link leads into
+		{"/opt/veiled", "/", 0, reason.CommandNotExecutable},
 	} {
 		mounted := func(p string) (Bind, bool) {
-			return Bind{Target: "/work", Exec: strings.HasPrefix(p, "/work/run/")}, strings.HasPrefix(p, "/work/") || p == "/usr/local/bin/hidden"
+			return Bind{Target: "/work", Exec: strings.HasPrefix(p, "/work/run/")}, strings.HasPrefix(p, "/work/") || p == "/usr/local/bin/hidden" || p == "/srv/veiled"
 		}
 		searched := "/usr/local/bin:/bin"
 		if c.arg0 == "script" {

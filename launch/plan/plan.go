@@ -274,6 +274,22 @@ func (p Plan) Servers() []string { return p.servers }
 // first; "" when a mount has it.
 func (p Plan) Program() string { return p.program }
 
+// Lent is the mount that the program lies in, and its path there, "" for the mount
+// itself. It is told of programs that are named by a path alone: the Tree does not
+// know what is in a mount.
+func (p Plan) Lent() (from Bind, rel string, ok bool) {
+	if p.program != "" || !strings.Contains(p.args[0], "/") {
+		return Bind{}, "", false
+	}
+	at := p.args[0]
+	if !path.IsAbs(at) {
+		at = path.Join(p.cwd, at)
+	}
+	at = path.Clean(at)
+	from, ok = p.bound(at)
+	return from, strings.TrimPrefix(strings.TrimPrefix(at, from.Target), "/"), ok
+}
+
 // Limits are the limits in force.
 func (p Plan) Limits() Limits { return p.limits }
 

@@ -14,6 +14,9 @@ import (
 var closed = []string{"/proc", "/sys", "/dev", "/run", "/var/run", "/boot", "/var/lib/docker",
 	"/var/lib/containers", "/var/lib/containerd", "/var/lib/ztlaunch", "/etc/ssh", "/etc/ztlaunch"}
 
+// programs are host folders of programs: what a task wrote there, the host would run.
+var programs = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt"}
+
 // sockets are the control sockets of runtimes and desktops, by base name.
 var sockets = []string{"docker.sock", "podman.sock", "containerd.sock", "crio.sock", "buildkitd.sock", "system_bus_socket"}
 
@@ -38,6 +41,11 @@ func admitSource(m Mount, own []string) error {
 	for _, c := range slices.Concat(closed, own) {
 		if within(real, c) || within(c, real) {
 			return refuse(real + ", which holds or is part of the host's " + c)
+		}
+	}
+	for _, c := range programs {
+		if m.Class == Work && within(real, c) {
+			return refuse(real + ", a part of the host's " + c + ": what is written there, the host runs; as an input (:ro) it can be mounted")
 		}
 	}
 	homes := append([]string{"/home"}, m.Source.Homes...)
