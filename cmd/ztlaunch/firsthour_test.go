@@ -124,6 +124,16 @@ func TestSignedKeyless(t *testing.T) {
 	if a := l.ok("run", "-i", "--rm", "--trusted-root", "root.json", "oci-layout:./agent", "echo", "proved"); a.out != "proved\n" {
 		t.Errorf("run: %q", a.out)
 	}
+	// Without any network interface, not even a loopback one that is up.
+	alone := *l
+	alone.as = []string{"unshare", "--net"}
+	alone.ok("verify", "--trusted-root", "root.json", "oci-layout:./agent")
+	if a := alone.ok("run", "--rm", "--trusted-root", "root.json", "--result", "r.json", "oci-layout:./agent", "echo", "alone"); a.out != "alone\n" {
+		t.Errorf("run without a network: %q", a.out)
+	}
+	if o := l.outcomeOf("r.json"); !o.Parts[0].Local {
+		t.Errorf("the result says that a socket was opened: %+v", o.Parts)
+	}
 	if a := l.run("run", "--rm", "--policy", "policy.yaml", "oci-layout:./agent", "true"); a.status != 125 {
 		t.Errorf("under the public root: status %d", a.status)
 	}
