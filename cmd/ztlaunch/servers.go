@@ -8,6 +8,8 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/ztlaunch/ztlaunch/launch"
@@ -54,6 +56,7 @@ type server struct {
 	in, out *os.File
 	cancel  context.CancelCauseFunc
 	ended   chan error
+	closed  atomic.Bool // nobody will ask it any more
 }
 
 // startServer launches one server. Its box has no mounts, no environment of the
@@ -76,7 +79,12 @@ func (r *runner) startServer(ctx context.Context, d dirs, a admitted) (*server, 
 	own := &runner{w: r.w, flags: r.flags, records: r.records, subject: r.subject, host: r.host, programs: r.programs}
 	b := box{runner: own, dirs: d, keeper: k, ground: own.lay(d, k), stdio: launch.Stdio{In: theirIn, Out: theirOut, Err: os.Stderr}}
 	go func() {
-		err := b.contained(ctx, a, plan.Task{ID: newID(), Unsafe: r.flags.unsafe})
+		status, err := b.contained(ctx, a, plan.Task{ID: newID(), Unsafe: r.flags.unsafe})
+		if err == nil && !s.closed.Load() {
+			name := a.admission.Artifact().Ref().String()
+			err = &reason.Error{Code: reason.McpServerEnded, What: "serve " + name, Expected: "a server that lives as long as its session",
+				Found: "status " + strconv.Itoa(status), Next: "ztlaunch run -i " + reason.Word(name) + " shows what it says"}
+		}
 		err = errors.Join(err, k.Close())
 		own.close()
 		theirOut.Close()
@@ -89,22 +97,25 @@ func (r *runner) startServer(ctx context.Context, d dirs, a admitted) (*server, 
 
 // contained is launch for a goroutine of its own, where a fault would end the whole
 // program in its own way.
-func (b box) contained(ctx context.Context, a admitted, ask plan.Task) (err error) {
+func (b box) contained(ctx context.Context, a admitted, ask plan.Task) (status int, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			err = &reason.Error{Code: reason.InternalFault, What: "launch the server", Found: fmt.Sprint(fault)}
 		}
 	}()
-	_, err = b.launch(ctx, a, ask)
-	return err
+	return b.launch(ctx, a, ask)
 }
 
 // Close ends the server's input; stop sees to the rest.
-func (s *server) Close() error { return s.in.Close() }
+func (s *server) Close() error {
+	s.closed.Store(true)
+	return s.in.Close()
+}
 
 // stop waits for the server to end, and ends it when it does not. It is part of
 // the run's own end, so that no server outlives its agent.
 func (s *server) stop(w world) {
+	s.closed.Store(true)
 	s.in.Close()
 	var err error
 	select {
