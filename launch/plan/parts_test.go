@@ -168,6 +168,14 @@ func TestSources(t *testing.T) {
 			t.Errorf("%s: %v, want refused=%v", c.real, err, c.refuse)
 		}
 	}
+	for real, refuse := range map[string]bool{"/usr": true, "/usr/local/bin": true, "/lib64": true, "/opt/data": false} {
+		for class, writable := range map[Class]bool{Work: true, Input: false} {
+			err := admitSource(Mount{Class: class, Source: Source{Asked: "x", Real: real, Dir: true}, Target: "/t"}, nil)
+			if (codeOf(err) == reason.MountRefused) != (refuse && writable) {
+				t.Errorf("%s as %s: %v", real, class, err)
+			}
+		}
+	}
 	if err := admitSource(Mount{Source: Source{Real: "/srv/s", Socket: true}}, nil); codeOf(err) != reason.MountRefused {
 		t.Errorf("a socket: %v", err)
 	}

@@ -15,7 +15,7 @@ var closed = []string{"/proc", "/sys", "/dev", "/run", "/var/run", "/boot", "/va
 	"/var/lib/containers", "/var/lib/containerd", "/var/lib/ztlaunch", "/etc/ssh", "/etc/ztlaunch"}
 
 // programs are host folders of programs: what a task wrote there, the host would run.
-var programs = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt"}
+var programs = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
 
 // sockets are the control sockets of runtimes and desktops, by base name.
 var sockets = []string{"docker.sock", "podman.sock", "containerd.sock", "crio.sock", "buildkitd.sock", "system_bus_socket"}
