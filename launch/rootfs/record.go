@@ -3,10 +3,12 @@ package rootfs
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,28 +76,36 @@ func (r record) text() ([]byte, error) {
 }
 
 // write puts the record in place at once. Its file's time is when the seal was last
-// used.
+// used. The file has no name before it is whole, so that a launcher that is killed
+// leaves none.
 func (r record) write(path string, used time.Time) error {
 	b, err := r.text()
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".record-*")
+	dir := filepath.Dir(path)
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return err
+		return &os.PathError{Op: "open", Path: dir, Err: err}
 	}
+	f := os.NewFile(uintptr(fd), dir)
+	defer f.Close()
+	own := "/proc/self/fd/" + strconv.Itoa(fd)
 	_, err = f.Write(b)
-	if e := f.Close(); err == nil {
-		err = e
+	if err == nil {
+		err = os.Chtimes(own, used, used)
+	}
+	fresh := path + ".new"
+	if err == nil {
+		if err = os.Remove(fresh); errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
 	}
 	if err == nil {
-		err = os.Chtimes(f.Name(), used, used)
+		err = os.NewSyscallError("linkat", unix.Linkat(unix.AT_FDCWD, own, unix.AT_FDCWD, fresh, unix.AT_SYMLINK_FOLLOW))
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+		err = os.Rename(fresh, path)
 	}
 	return err
 }
