@@ -174,3 +174,47 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("half a key pair: %v", left)
 	}
 }
+
+// TestFullLog has room for everything but the log: whatever runs has its launch on
+// record, and where there is no room for that nothing runs.
+func TestFullLog(t *testing.T) {
+	l := newLab(t)
+	ref := l.image("tools")
+	root := filepath.Join(l.dir, "apart")
+	if err := os.MkdirAll(filepath.Join(root, "state"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	log := l.small("apart/state/audit", "64k")
+	on := func(args ...string) answer {
+		c := l.cmd(args...)
+		c.Args[2] = root
+		return l.finish(c)
+	}
+	defer on("store", "prune")
+	ran := 0
+	run := func() answer {
+		a := on("run", "--key", "release.pub", ref, "echo", "ran")
+		if a.out != "" {
+			ran++
+		}
+		return a
+	}
+	if a := run(); a.status != 0 {
+		t.Fatal(a.err)
+	}
+	l.fill(log)
+	for tries := 0; ; tries++ { // the last page of the log has room for some records
+		if a := run(); a.status == 125 && a.out == "" && strings.Contains(a.err, "audit-unwritable") {
+			break
+		}
+		if tries == 40 {
+			t.Fatal("the log has no end")
+		}
+	}
+	if a := run(); a.status != 125 || a.out != "" {
+		t.Errorf("without room for a record: status %d, %q", a.status, a.out)
+	}
+	if n := strings.Count(on("audit", "show").out, " launch "); n < ran {
+		t.Errorf("%d ran, %d launches are on record", ran, n)
+	}
+}

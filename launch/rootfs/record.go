@@ -83,8 +83,16 @@ func (r record) write(path string, used time.Time) error {
 	if err != nil {
 		return err
 	}
+	fresh := path + ".new" // of a launcher that was killed between two names
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	dir := filepath.Dir(path)
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	named := errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR)
+	if named { // a file system without nameless files
+		fd, err = unix.Open(fresh, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	}
 	if err != nil {
 		return &os.PathError{Op: "open", Path: dir, Err: err}
 	}
@@ -95,13 +103,7 @@ func (r record) write(path string, used time.Time) error {
 	if err == nil {
 		err = os.Chtimes(own, used, used)
 	}
-	fresh := path + ".new"
-	if err == nil {
-		if err = os.Remove(fresh); errors.Is(err, os.ErrNotExist) {
-			err = nil
-		}
-	}
-	if err == nil {
+	if err == nil && !named {
 		err = os.NewSyscallError("linkat", unix.Linkat(unix.AT_FDCWD, own, unix.AT_FDCWD, fresh, unix.AT_SYMLINK_FOLLOW))
 	}
 	if err == nil {

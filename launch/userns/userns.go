@@ -67,7 +67,7 @@ func traced(uids, gids []Map, dead func(pid int)) (f *os.File, err error) {
 		if f != nil {
 			f.Close()
 		}
-		return nil, err
+		return nil, errors.Join(err, reap(child))
 	}
 	if dead == nil {
 		return f, reap(child)
