@@ -129,6 +129,19 @@ forms: .cache/testbin/loop/ztlaunch .cache/testbin/extracted/ztlaunch images $(S
 		bash testdata/demo/demo.sh >.cache/demo-$$form.log 2>&1 || { cat .cache/demo-$$form.log; exit 1; }; \
 	done
 
+# What verifies is built for every system; what launches, for Linux alone. Tests are
+# type-checked with it, and run there with `go test` of these packages.
+PORTABLE := ./verify/... ./sbom/... ./launch/audit ./launch/plan ./cmd/ztlaunch
+
+.PHONY: cross
+cross: setup ## build for macOS and Windows, and vet each with its tests
+	@for system in darwin/arm64 windows/amd64; do \
+		export GOOS=$${system%/*} GOARCH=$${system#*/}; \
+		go build -o .cache/cross/$$GOOS-$$GOARCH/ ./cmd/ztlaunch; \
+		go vet $(PORTABLE); \
+		echo "$$system: builds, and its tests compile"; \
+	done
+
 .PHONY: race
 race: ## the same under the race detector
 	@$(MAKE) test TESTCGO=1 TESTFLAGS='-race $(TESTFLAGS)'

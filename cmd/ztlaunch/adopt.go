@@ -13,7 +13,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ztlaunch/ztlaunch/launch/audit"
-	"github.com/ztlaunch/ztlaunch/launch/outer"
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/fetch"
@@ -218,4 +217,4 @@ func days(s string) (time.Duration, error) {
 }
 
 // actor says who runs ztlaunch.
-func actor() string { return "uid " + strconv.Itoa(outer.Caller()) }
+func actor() string { return "uid " + strconv.Itoa(caller()) }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"path/filepath"
-
-	"github.com/ztlaunch/ztlaunch/launch/outer"
 )
 
 // dirs are where ztlaunch keeps what outlives a command. State is on disk; Run
@@ -21,7 +19,7 @@ func (w world) dirs() dirs {
 		return dirs{filepath.Join(at, "state"), filepath.Join(at, "run"), filepath.Join(at, "config")}
 	}
 	config := w.xdg("XDG_CONFIG_HOME", ".config")
-	if outer.Caller() == 0 {
+	if caller() == 0 {
 		return dirs{"/var/lib/ztlaunch", "/run/ztlaunch", config}
 	}
 	d := dirs{State: w.xdg("XDG_STATE_HOME", ".local/state"), Config: config}
@@ -38,6 +36,9 @@ func (w world) xdg(name, fallback string) string {
 		return filepath.Join(dir, "ztlaunch")
 	}
 	home, _ := w.env("HOME")
+	if !filepath.IsAbs(home) {
+		home, _ = w.env("USERPROFILE") // Windows's
+	}
 	if !filepath.IsAbs(home) {
 		home = "/root"
 	}

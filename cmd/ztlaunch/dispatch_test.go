@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -10,7 +11,11 @@ import (
 
 // TestPanic has a fault of ztlaunch's own end as one: 5, and 125 for run.
 func TestPanic(t *testing.T) {
-	for line, want := range map[string]int{"run localhost/a": 125, "verify --audit localhost/a": 5, "adopt oci-layout:./a --as b": 5} {
+	faults := map[string]int{"verify --audit localhost/a": 5, "adopt oci-layout:./a --as b": 5}
+	if runtime.GOOS == "linux" { // elsewhere run looks at nothing
+		faults["run localhost/a"] = 125
+	}
+	for line, want := range faults {
 		var out, errs bytes.Buffer
 		w := world{out: &out, err: &errs, env: func(string) (string, bool) { return "", false },
 			now: func() time.Time { panic("the clock broke") }, root: t.TempDir()}

@@ -11,13 +11,13 @@ import (
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"github.com/ztlaunch/ztlaunch/launch/audit"
 	"github.com/ztlaunch/ztlaunch/verify"
 	"github.com/ztlaunch/ztlaunch/verify/admit"
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/fetch"
+	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/policy"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
@@ -149,15 +149,15 @@ func readPin(d dirs, ref artifact.Reference) (admit.Entry, error) {
 	if !lockable(ref) {
 		return admit.Entry{}, nil
 	}
-	file := pinFile(d, ref)
-	raw, err := os.ReadFile(file)
+	name := pinFile(d, ref)
+	raw, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return admit.Entry{}, nil
 	}
 	if err != nil {
-		return admit.Entry{}, &reason.Error{Code: reason.FileUnreadable, What: "read the lock " + file, Err: err}
+		return admit.Entry{}, &reason.Error{Code: reason.FileUnreadable, What: "read the lock " + name, Err: err}
 	}
-	l, err := admit.ParseLock(raw, file)
+	l, err := admit.ParseLock(raw, name)
 	if err != nil {
 		return admit.Entry{}, err
 	}
@@ -203,12 +203,12 @@ func locking(d dirs, f func() error) error {
 	if err := os.MkdirAll(d.locks(), 0o700); err != nil {
 		return unwritable(err)
 	}
-	dir, err := os.Open(d.locks())
+	dir, err := file.Folder(d.locks())
 	if err != nil {
 		return unwritable(err)
 	}
 	defer dir.Close()
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+	if err := file.Lock(dir, false, true); err != nil {
 		return unwritable(err)
 	}
 	return f()

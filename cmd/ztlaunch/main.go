@@ -15,11 +15,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/ztlaunch/ztlaunch/launch/outer"
 )
 
 func main() {
@@ -28,13 +25,12 @@ func main() {
 	debug.SetGCPercent(400)
 	// A reader that went away is an error of the write, told with a status of its own,
 	// and no silent death. Programs that are started do not inherit this.
-	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	w := process()
-	if w.outer = os.Args[0] == outer.Name; w.outer {
-		if err := outer.Enter(); err != nil {
-			refusal(os.Stderr, "run", err)
-			os.Exit(125)
-		}
+	var err error
+	if w.outer, err = entered(); err != nil {
+		refusal(os.Stderr, "run", err)
+		os.Exit(125)
 	}
 	os.Exit(dispatch(w, os.Args[1:]))
 }

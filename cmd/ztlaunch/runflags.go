@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -214,17 +216,6 @@ func modelFlag(v string) (name, dir string, err error) {
 		return "", "", wrong("read --model "+v, "NAME=DIR with a name of letters, digits, dot, dash and underscore", "--model main=./models/small")
 	}
 	return name, dir, nil
-}
-
-// plainName says whether s may name a task, model or server.
-func plainName(s string) bool {
-	for i, c := range s {
-		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		if !alnum && (i == 0 || !strings.ContainsRune("_.-", c)) {
-			return false
-		}
-	}
-	return s != "" && len(s) <= 64
 }
 
 // flagError joins what went wrong in a compound flag with how to write it.

@@ -3,13 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/ztlaunch/ztlaunch/launch/keeper"
-	"github.com/ztlaunch/ztlaunch/launch/rootfs"
 	"github.com/ztlaunch/ztlaunch/verify/content"
 )
 
@@ -82,20 +79,8 @@ func (w world) pruneStore(all bool) int {
 			return w.fail("store", err)
 		}
 	}
-	if _, err := os.Stat(d.Run); err == nil && os.Geteuid() == 0 {
-		if err := keeper.Sweep(d.Run); err != nil {
-			return w.fail("store", err)
-		}
-		seals, err := rootfs.OpenSeals(d.seals(), 0)
-		if err == nil {
-			err = seals.Prune()
-		}
-		if err == nil {
-			err = d.drop()
-		}
-		if err != nil {
-			return w.fail("store", err)
-		}
+	if err := d.unseal(); err != nil {
+		return w.fail("store", err)
 	}
 	fmt.Fprintf(w.err, "removed %d blobs and the kept seals\n", len(blobs))
 	return w.done("store", struct {

@@ -109,7 +109,7 @@ func (w world) policies() []string {
 	if w.root != "" {
 		return []string{w.dirs().policy()}
 	}
-	return []string{"/etc/ztlaunch/policy.yaml", w.dirs().policy()}
+	return []string{hostPolicy(w), w.dirs().policy()}
 }
 
 // nextPolicy is how a first policy comes to be.

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-
-	"github.com/ztlaunch/ztlaunch/launch/runc"
 )
 
 // version is set by the linker for a release.
@@ -17,7 +15,8 @@ func versionVerb(_ context.Context, w world, args []string) int {
 	if err := w.parse(fs, "[--json]", args); err != nil {
 		return w.parsed("version", err)
 	}
-	pin := runc.Pin()
+	sum, runtime := runtimePin()
+	pin := sum
 	if pin == "" {
 		pin = "none: this build verifies and does not run"
 	}
@@ -31,6 +30,6 @@ func versionVerb(_ context.Context, w world, args []string) int {
 		Runtime string `json:"runtime"`
 		Pin     string `json:"runtimeSHA256,omitempty"`
 		Only    string `json:"onlyForm,omitempty"` // a test build's
-	}{header{"ztlaunch.version/v1", 0}, version, "runc " + runc.Version, runc.Pin(), onlyForm},
-		fmt.Sprintf("ztlaunch %s\nruntime  runc %s, sha256 %s\n%s", version, runc.Version, pin, test))
+	}{header{"ztlaunch.version/v1", 0}, version, runtime, sum, onlyForm},
+		fmt.Sprintf("ztlaunch %s\nruntime  %s, sha256 %s\n%s", version, runtime, pin, test))
 }

@@ -10,8 +10,7 @@ import (
 	"io"
 	"os"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -64,7 +63,7 @@ func parseSlot(raw, key []byte) (Head, error) {
 // readHead returns the newest head, and whether the slot that an append would
 // be writing is damaged.
 func readHead(path string, key []byte) (h Head, torn bool, err error) {
-	f, err := open(path, unix.O_RDONLY)
+	f, err := file.Plain(path, os.O_RDONLY)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return Head{}, false, &reason.Error{Code: reason.AuditHeadAbsent, What: "read " + path,
@@ -108,7 +107,7 @@ func readHead(path string, key []byte) (h Head, torn bool, err error) {
 
 // writeHead overwrites the older slot and syncs it.
 func writeHead(path string, key []byte, h Head) error {
-	f, err := open(path, unix.O_WRONLY)
+	f, err := file.Plain(path, os.O_WRONLY)
 	if err != nil {
 		return err
 	}
@@ -118,23 +117,23 @@ func writeHead(path string, key []byte, h Head) error {
 	if _, err := f.WriteAt(page, int64(h.Seq%2)*slotSize); err != nil {
 		return err
 	}
-	return unix.Fdatasync(int(f.Fd()))
+	return file.SyncData(f)
 }
 
 // readKey reads the host's key; os.ErrNotExist when there is none.
 func readKey(path string) ([]byte, error) {
-	f, err := open(path, unix.O_RDONLY)
+	f, err := file.Plain(path, os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+	_, mode, err := file.Owner(f)
+	if err != nil {
 		return nil, err
 	}
-	if st.Mode&0o077 != 0 {
+	if mode&0o077 != 0 {
 		return nil, &reason.Error{Code: reason.AuditKeyExposed, What: "read " + path, Expected: "mode 0600",
-			Found: os.FileMode(st.Mode & 0o777).String(), Next: "chmod 600 " + path + ", if nobody else could have read it"}
+			Found: mode.String(), Next: "chmod 600 " + path + ", if nobody else could have read it"}
 	}
 	raw, err := io.ReadAll(io.LimitReader(f, 128))
 	if err != nil {
@@ -146,23 +145,6 @@ func readKey(path string) ([]byte, error) {
 			Expected: "32 bytes as hex", Found: "something else", Next: next}
 	}
 	return key, nil
-}
-
-// open never follows a link and never waits for a FIFO.
-func open(path string, flags int) (*os.File, error) {
-	f, err := os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	st, err := f.Stat()
-	if err == nil && !st.Mode().IsRegular() {
-		err = errors.New(path + ": not a regular file")
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // replace writes a whole new file: a temporary name, synced, then renamed.
@@ -186,19 +168,10 @@ func replace(dir, name string, data []byte) error {
 		err = os.Rename(tmp, dir+"/"+name)
 	}
 	if err == nil {
-		err = syncDir(dir)
+		err = file.SyncFolder(dir)
 	}
 	if err != nil {
 		os.Remove(tmp)
 	}
 	return err
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -2,11 +2,9 @@ package audit
 
 import (
 	"errors"
-	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -14,27 +12,25 @@ import (
 // a lock held longer belongs to a process that was stopped.
 const patience = 20 * time.Second
 
-// lock takes flock(2) on a folder, through a descriptor of its own, so that it
-// holds between goroutines too.
-func lock(dir string, how int) (unlock func(), err error) {
-	d, err := os.Open(dir)
+// lock locks a folder, through a descriptor of its own, so that it holds between
+// goroutines too.
+func lock(dir string, shared bool) (unlock func(), err error) {
+	d, err := file.Folder(dir)
 	if err != nil {
 		return nil, unwritable("lock "+dir, err)
 	}
-	err = flock(d, how|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	err = file.Lock(d, shared, false)
+	if errors.Is(err, file.ErrBusy) {
 		done := make(chan error, 1)
-		go func() { done <- flock(d, how) }()
+		go func() { done <- file.Lock(d, shared, true) }()
 		t := time.NewTimer(patience)
 		defer t.Stop()
 		select {
 		case err = <-done:
 		case <-t.C:
 			go func() { // the wait cannot be called off
-				defer d.Close()
-				if <-done == nil {
-					_ = unix.Flock(int(d.Fd()), unix.LOCK_UN)
-				}
+				<-done
+				d.Close()
 			}()
 			return nil, &reason.Error{Code: reason.AuditUnwritable, What: "lock " + dir,
 				Expected: "the lock within " + patience.String(), Found: "another process holds it",
@@ -46,14 +42,6 @@ func lock(dir string, how int) (unlock func(), err error) {
 		return nil, unwritable("lock "+dir, err)
 	}
 	return func() { d.Close() }, nil
-}
-
-func flock(d *os.File, how int) error {
-	for {
-		if err := unix.Flock(int(d.Fd()), how); err != unix.EINTR {
-			return err
-		}
-	}
 }
 
 func unwritable(what string, err error) error {

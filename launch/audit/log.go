@@ -11,8 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -59,7 +58,7 @@ func Open(dir, headDir string, now time.Time) (*Log, error) {
 			return nil, unwritable("open audit log "+l.dir, err)
 		}
 	}
-	unlock, err := lock(l.dir, unix.LOCK_EX)
+	unlock, err := lock(l.dir, false)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +88,7 @@ func (l *Log) Append(r Record) error {
 		return &reason.Error{Code: reason.AuditWrongRecord, What: "append to " + l.path(logName),
 			Expected: "a kind and a time", Found: fmt.Sprintf("kind %q at %v", r.Kind, r.Time)}
 	}
-	unlock, err := lock(l.dir, unix.LOCK_EX)
+	unlock, err := lock(l.dir, false)
 	if err != nil {
 		return err
 	}
@@ -126,7 +125,7 @@ func (l *Log) install(now time.Time) error {
 			return l.keyless()
 		}
 	}
-	if f, err := open(l.path(logName), unix.O_RDONLY); err == nil {
+	if f, err := file.Plain(l.path(logName), os.O_RDONLY); err == nil {
 		raw, err := io.ReadAll(io.LimitReader(f, maxLine))
 		f.Close()
 		if err != nil {
@@ -178,7 +177,7 @@ func (l *Log) end(now time.Time) (*os.File, Head, error) {
 	if err != nil {
 		return nil, Head{}, err
 	}
-	f, err := open(l.path(logName), unix.O_RDWR|unix.O_APPEND)
+	f, err := file.Plain(l.path(logName), os.O_RDWR|os.O_APPEND)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, Head{}, &reason.Error{Code: reason.AuditLogAbsent, What: "open " + l.path(logName),
@@ -245,7 +244,7 @@ func (l *Log) mend(f *os.File, h Head, torn bool, now time.Time) (Head, error) {
 		return h, bad(reason.AuditLogAhead, fmt.Sprintf("at most record %d", h.Seq+1), fmt.Sprintf("%d more bytes", more-int64(len(text))-1))
 	}
 	ahead := Head{Seq: p.Seq, Hash: p.hash, Size: h.Size + more}
-	if err := unix.Fdatasync(int(f.Fd())); err != nil {
+	if err := file.SyncData(f); err != nil {
 		return h, unwritable("sync "+l.path(logName), err)
 	}
 	if err := writeHead(l.path(headName), l.key, ahead); err != nil {
@@ -262,7 +261,7 @@ func (l *Log) add(f *os.File, h Head, r Record) (Head, error) {
 		return h, unwritable("append to "+l.path(logName), err)
 	}
 	if _, err = f.Write(text); err == nil {
-		err = unix.Fdatasync(int(f.Fd()))
+		err = file.SyncData(f)
 	}
 	if err != nil {
 		_ = f.Truncate(h.Size) // or else the next append does it

@@ -11,8 +11,7 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -30,7 +29,7 @@ type Entry struct {
 func Read(dir string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		name := dir + "/" + logName
-		f, err := open(name, unix.O_RDONLY)
+		f, err := file.Plain(name, os.O_RDONLY)
 		if errors.Is(err, os.ErrNotExist) {
 			err = &reason.Error{Code: reason.AuditAbsent, What: "read " + name, Expected: "a log", Found: "none", Next: nextAbsent}
 		} else if err != nil {

@@ -10,8 +10,7 @@ import (
 	"os"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -36,12 +35,12 @@ func (r Report) OK() bool { return r.Intact && r.Complete && len(r.Problems) == 
 func Verify(dir, headDir string) (Report, error) {
 	v := &verifier{name: dir + "/" + logName, followed: map[uint64]int{}}
 	v.report.Intact, v.report.Complete = true, true
-	if unlock, err := lock(dir, unix.LOCK_SH); err == nil {
+	if unlock, err := lock(dir, true); err == nil {
 		defer unlock()
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return Report{}, err
 	}
-	f, err := open(v.name, unix.O_RDONLY)
+	f, err := file.Plain(v.name, os.O_RDONLY)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return Report{}, unwritable("open "+v.name, err)
 	}

@@ -4,7 +4,7 @@
 // # References
 //
 // A reference is an image name unless it has a scheme, and a scheme counts
-// only before "./", "../", "/" or "@", so that `model:latest` stays an image:
+// only before "./", "../", "/", "@" or a drive (C:\ or C:/), so that `model:latest` stays an image:
 //
 //	[REGISTRY[:PORT]/]PATH[:TAG][@sha256:HEX]      image in a registry
 //	oci-layout:DIR[:TAG|@sha256:HEX]               OCI image layout
@@ -144,7 +144,15 @@ func kindOf(s Scheme) (Kind, bool) {
 
 func isPath(s string) bool {
 	return strings.HasPrefix(s, "/") || strings.HasPrefix(s, "./") || strings.HasPrefix(s, "../") ||
-		strings.HasPrefix(s, "@") || s == "." || s == ".."
+		strings.HasPrefix(s, "@") || s == "." || s == ".." || drive(s) > 0
+}
+
+// drive is the length of what Windows begins an absolute path with, C:\ or C:/.
+func drive(s string) int {
+	if len(s) >= 3 && (s[0]|0x20 >= 'a' && s[0]|0x20 <= 'z') && s[1] == ':' && (s[2] == '\\' || s[2] == '/') {
+		return 3
+	}
+	return 0
 }
 
 func parseDaemon(s, rest string) (Reference, error) {
@@ -173,7 +181,7 @@ func parseLocal(s string, scheme Scheme, kind Kind, rest string) (Reference, err
 			return Reference{}, invalid(s, "@sha256: and 64 lower-case hexadecimal digits", "")
 		}
 		r.file, r.digest = file, d
-	} else if file, tag, ok := cutLast(rest, ":"); ok && validTag(tag) {
+	} else if file, tag, ok := cutLast(rest, ":"); ok && len(file) >= drive(rest) && validTag(tag) {
 		r.file, r.tag = file, tag
 	}
 	if r.file == "" || strings.HasPrefix(r.file, "@") {

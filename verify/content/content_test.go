@@ -14,8 +14,6 @@ import (
 	"testing/iotest"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
-
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -213,7 +211,7 @@ func TestStorePlanted(t *testing.T) {
 	}
 	d := digest.FromString("x")
 	for name, plant := range map[string]func(string) error{
-		"fifo":   func(p string) error { return unix.Mkfifo(p, 0o600) },
+		"fifo":   func(p string) error { return fifo(p) },
 		"link":   func(p string) error { return os.Symlink(secret, p) },
 		"folder": func(p string) error { return os.Mkdir(p, 0o700) },
 	} {
@@ -405,7 +403,7 @@ func TestKeptForged(t *testing.T) {
 		},
 		"fifo": func(t *testing.T, s *Store, path string) {
 			os.Remove(path)
-			if err := unix.Mkfifo(path, 0o600); err != nil {
+			if err := fifo(path); err != nil {
 				t.Fatal(err)
 			}
 		},

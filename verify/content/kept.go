@@ -16,8 +16,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
-
+	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -143,7 +142,7 @@ func (s *Store) readMAC(purpose, name string, max int64) ([]byte, bool, error) {
 		return nil, false, nil
 	}
 	forged := &reason.Error{Code: reason.KeptForged, What: "read " + path, Expected: "a value with this store's MAC", Next: "rm " + path}
-	if errors.Is(err, errNotRegular) || errors.Is(err, unix.ELOOP) || errors.Is(err, errTooLarge) {
+	if errors.Is(err, file.ErrNotRegular) || errors.Is(err, file.ErrLink) || errors.Is(err, errTooLarge) {
 		forged.Found = err.Error()
 		return nil, false, forged
 	}
@@ -170,7 +169,7 @@ func (s *Store) readMAC(purpose, name string, max int64) ([]byte, bool, error) {
 func (s *Store) key() ([]byte, error) {
 	path := filepath.Join(s.dir, "key")
 	for range 2 {
-		f, err := openRegular(path)
+		f, err := file.Plain(path, os.O_RDONLY)
 		if errors.Is(err, fs.ErrNotExist) {
 			if err := s.makeKey(path); err != nil {
 				return nil, err
@@ -185,13 +184,13 @@ func (s *Store) key() ([]byte, error) {
 		if err != nil {
 			return nil, &reason.Error{Code: reason.StoreUnreadable, What: "read " + path, Err: err}
 		}
-		var st unix.Stat_t
-		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		uid, mode, err := file.Owner(f)
+		if err != nil {
 			return nil, &reason.Error{Code: reason.StoreUnreadable, What: "read " + path, Err: err}
 		}
-		if info.Mode().Perm()&0o077 != 0 || int(st.Uid) != os.Geteuid() || info.Size() != keySize {
+		if mode&0o077 != 0 || uid != os.Geteuid() || info.Size() != keySize {
 			return nil, &reason.Error{Code: reason.StoreExposed, What: "read " + path, Expected: "32 bytes, mode 0600, this user's",
-				Found: fmt.Sprintf("%d bytes, mode %04o, user %d", info.Size(), info.Mode().Perm(), st.Uid), Next: "rm " + path}
+				Found: fmt.Sprintf("%d bytes, mode %04o, user %d", info.Size(), mode, uid), Next: "rm " + path}
 		}
 		key := make([]byte, keySize)
 		_, err = io.ReadFull(f, key)
@@ -229,7 +228,7 @@ func (s *Store) makeKey(path string) error {
 var errTooLarge = errors.New("file too large")
 
 func readSmall(path string, max int64) ([]byte, error) {
-	f, err := openRegular(path)
+	f, err := file.Plain(path, os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}

@@ -11,8 +11,7 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
-
+	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -39,9 +38,9 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, unwritable("open store "+dir, err)
 	}
-	if info.Mode().Perm()&0o022 != 0 {
+	if mode := file.Shared(info); mode&0o022 != 0 {
 		return nil, &reason.Error{Code: reason.StoreExposed, What: "open store " + dir, Expected: "mode 0700",
-			Found: fmt.Sprintf("mode %04o", info.Mode().Perm()), Next: "chmod 0700 " + dir}
+			Found: fmt.Sprintf("mode %04o", mode), Next: "chmod 0700 " + dir}
 	}
 	s := &Store{dir: dir}
 	s.sweep()
@@ -65,7 +64,7 @@ func (s *Store) Stat(d digest.Digest) (int64, error) {
 	}
 	info, err := os.Lstat(s.blob(d))
 	if err == nil && !info.Mode().IsRegular() {
-		err = errNotRegular
+		err = file.ErrNotRegular
 	}
 	if err != nil {
 		return 0, unreadable(d, err)
@@ -89,7 +88,7 @@ func (s *Store) OpenRaw(d digest.Digest) (*os.File, error) {
 	if err := CheckDigest(d); err != nil {
 		return nil, err
 	}
-	f, err := openRegular(s.blob(d))
+	f, err := file.Plain(s.blob(d), os.O_RDONLY)
 	if err != nil {
 		return nil, unreadable(d, err)
 	}
@@ -182,26 +181,6 @@ func (s *Store) List() ([]digest.Digest, error) {
 	}
 	slices.Sort(all)
 	return all, nil
-}
-
-var errNotRegular = errors.New("not a regular file")
-
-// openRegular opens a file without following a link in its last component and
-// without waiting for the other end of a FIFO.
-func openRegular(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = errNotRegular
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 func unwritable(what string, err error) error {

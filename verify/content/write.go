@@ -3,13 +3,12 @@ package content
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/ztlaunch/ztlaunch/verify/file"
 )
 
 // pending is a file being written, with no name at all or one in partial/.
@@ -21,28 +20,29 @@ type pending struct {
 
 // create starts a file, preferably one without a name, which a kill removes.
 func (s *Store) create() (*pending, error) {
-	fd, err := unix.Open(filepath.Join(s.dir, "partial"), unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o400)
-	if err == nil {
-		return &pending{s: s, f: os.NewFile(uintptr(fd), "unnamed")}, nil
+	f, err := file.Unnamed(filepath.Join(s.dir, "partial"))
+	switch {
+	case err == nil:
+		return &pending{s: s, f: f}, nil
+	case errors.Is(err, file.ErrNoUnnamed):
+		return s.createNamed()
 	}
-	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EINVAL) {
-		return nil, unwritable("write to store "+s.dir, err)
-	}
-	return s.createNamed()
+	return nil, unwritable("write to store "+s.dir, err)
 }
 
-// createNamed is for file systems without O_TMPFILE. The lock tells sweep that
+// createNamed is for file systems without such files. The lock tells sweep that
 // the writer lives; a sweep between open and lock costs another try.
 func (s *Store) createNamed() (*pending, error) {
 	for range 10 {
 		name := s.partial()
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o400)
+		f, err := file.Create(name)
 		if err != nil {
 			return nil, unwritable("write to store "+s.dir, err)
 		}
-		var st unix.Stat_t
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil && unix.Fstat(int(f.Fd()), &st) == nil && st.Nlink == 1 {
-			return &pending{s: s, f: f, name: name}, nil
+		if file.Lock(f, false, false) == nil {
+			if e, err := file.Stat(f); err == nil && e.Names == 1 {
+				return &pending{s: s, f: f, name: name}, nil
+			}
 		}
 		f.Close()
 	}
@@ -61,25 +61,24 @@ func (p *pending) publish(path string) error {
 		return unwritable("write "+path, err)
 	}
 	if p.name == "" {
-		fd := fmt.Sprintf("/proc/self/fd/%d", p.f.Fd())
-		err := unix.Linkat(unix.AT_FDCWD, fd, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+		err := file.Name(p.f, path)
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, unix.EEXIST) {
+		if !errors.Is(err, fs.ErrExist) {
 			return unwritable("write "+path, err)
 		}
 		// Link cannot replace: take a name, locked against sweep, and rename.
-		if err := unix.Flock(int(p.f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if err := file.Lock(p.f, false, false); err != nil {
 			return unwritable("write "+path, err)
 		}
 		name := p.s.partial()
-		if err := unix.Linkat(unix.AT_FDCWD, fd, unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW); err != nil {
+		if err := file.Name(p.f, name); err != nil {
 			return unwritable("write "+path, err)
 		}
 		p.name = name
 	}
-	if err := os.Rename(p.name, path); err != nil {
+	if err := file.Rename(p.f, p.name, path); err != nil {
 		return unwritable("write "+path, err)
 	}
 	p.name = ""
@@ -88,19 +87,14 @@ func (p *pending) publish(path string) error {
 
 // discard closes the file and removes it if it still has a partial name.
 func (p *pending) discard() {
+	p.f.Close()
 	if p.name != "" {
 		os.Remove(p.name)
 	}
-	p.f.Close()
 }
 
 func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return unwritable("write "+dir, err)
-	}
-	defer f.Close()
-	if err := f.Sync(); err != nil && !errors.Is(err, unix.EINVAL) {
+	if err := file.SyncFolder(dir); err != nil {
 		return unwritable("write "+dir, err)
 	}
 	return nil
@@ -118,12 +112,12 @@ func (s *Store) sweep() {
 			continue
 		}
 		name := filepath.Join(s.dir, "partial", e.Name())
-		f, err := openRegular(name)
+		f, err := file.Plain(name, os.O_RDONLY)
 		if err != nil {
 			continue
 		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			os.Remove(name)
+		if file.Lock(f, false, false) == nil {
+			_ = file.Remove(f, name)
 		}
 		f.Close()
 	}

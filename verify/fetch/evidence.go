@@ -11,9 +11,9 @@ import (
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"github.com/ztlaunch/ztlaunch/verify/content"
+	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -239,21 +239,15 @@ func split(raw []byte) [][]byte {
 	return lines
 }
 
-var (
-	errTooLarge   = errors.New("file too large")
-	errNotRegular = errors.New("not a regular file")
-)
+var errTooLarge = errors.New("file too large")
 
 // openFile opens a regular file, without waiting for the other end of a FIFO.
 func openFile(path string) (*os.File, int64, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := file.Reached(path)
 	if err != nil {
 		return nil, 0, err
 	}
 	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = errNotRegular
-	}
 	if err != nil {
 		f.Close()
 		return nil, 0, err

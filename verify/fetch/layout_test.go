@@ -12,8 +12,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
-
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -123,11 +121,11 @@ func TestLayoutRefuses(t *testing.T) {
 		{"no-index", func(dir string) { os.Remove(filepath.Join(dir, "index.json")) }, reason.LayoutUnreadable},
 		{"fifo", func(dir string) {
 			os.Remove(filepath.Join(dir, "index.json"))
-			unix.Mkfifo(filepath.Join(dir, "index.json"), 0o600)
+			fifo(filepath.Join(dir, "index.json"))
 		}, reason.LayoutUnreadable},
 		{"blob-fifo", func(dir string) {
 			os.Remove(filepath.Join(dir, "blobs/sha256", w.config.Encoded()))
-			unix.Mkfifo(filepath.Join(dir, "blobs/sha256", w.config.Encoded()), 0o600)
+			fifo(filepath.Join(dir, "blobs/sha256", w.config.Encoded()))
 		}, reason.LayoutUnreadable},
 		{"huge-index", func(dir string) { rewrite(t, dir, "index.json", good+strings.Repeat(" ", maxManifest)) }, reason.ManifestTooLarge},
 		{"index-trailing", func(dir string) { rewrite(t, dir, "index.json", good+"{}") }, reason.JSONTrailing},

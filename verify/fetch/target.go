@@ -16,10 +16,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
 
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/content"
+	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -40,10 +40,10 @@ func openTarget(ref artifact.Reference) (*layoutTarget, error) {
 		return nil, t.unwritable(err)
 	}
 	var err error
-	if t.lock, err = os.Open(t.dir); err != nil {
+	if t.lock, err = file.Folder(t.dir); err != nil {
 		return nil, t.unwritable(err)
 	}
-	if err := unix.Flock(int(t.lock.Fd()), unix.LOCK_EX); err != nil {
+	if err := file.Lock(t.lock, false, true); err != nil {
 		t.close()
 		return nil, t.unwritable(err)
 	}

@@ -4,14 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
+	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -42,7 +42,7 @@ func openFolder(path string) (folder, error) {
 		return folder{}, &reason.Error{Code: reason.ModelFileType, What: "open model " + path, Expected: "a folder or a file", Found: st.Mode().Type().String()}
 	}
 	if err == nil {
-		f.dir, err = os.OpenFile(f.path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		f.dir, err = os.Open(f.path)
 	}
 	if err != nil {
 		return folder{}, unreadable("open model "+path, err)
@@ -61,65 +61,57 @@ func (f folder) signatures(path string) []string {
 // Open opens a regular file with one name below dir for reading, without
 // following any symlink, leaving dir's file system or waiting for a FIFO.
 func Open(dir *os.File, name string) (*os.File, error) {
-	f, err := openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	f, err := below(dir, name, false)
 	if err != nil {
 		return nil, err
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+	e, err := file.Stat(f)
+	if err != nil {
 		f.Close()
 		return nil, unreadable("read "+quote(name), err)
 	}
-	if err := plain(name, &st); err != nil {
+	if err := plain(name, e); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
 }
 
-// openat opens name below dir under the rules of the package comment.
-func openat(dir *os.File, name string, flags uint64) (*os.File, error) {
-	how := unix.OpenHow{
-		Flags:   flags | unix.O_CLOEXEC | unix.O_NOFOLLOW,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
+// below opens name below dir under the rules of the package comment.
+func below(dir *os.File, name string, folder bool) (*os.File, error) {
+	f, err := file.Below(dir, name, folder)
+	switch {
+	case err == nil:
+		return f, nil
+	case errors.Is(err, file.ErrLink):
+		return nil, &reason.Error{Code: reason.ModelSymlink, What: "read " + quote(name), Expected: "no symlink", Found: "a symlink"}
+	case errors.Is(err, file.ErrElsewhere):
+		return nil, &reason.Error{Code: reason.ModelFileType, What: "read " + quote(name), Expected: "a file of the folder's own file system", Found: "another file system"}
+	case errors.Is(err, file.ErrNotRegular): // a socket, or a FIFO without a writer
+		return nil, &reason.Error{Code: reason.ModelFileType, What: "read " + quote(name), Expected: "a regular file", Found: "a socket or device"}
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &reason.Error{Code: reason.ModelFileMissing, What: "read " + quote(name), Expected: "a file", Found: err.Error()}
 	}
-	for {
-		fd, err := unix.Openat2(int(dir.Fd()), name, &how)
-		switch {
-		case err == nil:
-			return os.NewFile(uintptr(fd), name), nil
-		case err == unix.EINTR || err == unix.EAGAIN:
-			continue
-		case err == unix.ELOOP:
-			return nil, &reason.Error{Code: reason.ModelSymlink, What: "read " + quote(name), Expected: "no symlink", Found: "a symlink"}
-		case err == unix.EXDEV:
-			return nil, &reason.Error{Code: reason.ModelFileType, What: "read " + quote(name), Expected: "a file of the folder's own file system", Found: "another file system"}
-		case err == unix.ENXIO: // a socket, or a FIFO without a writer
-			return nil, &reason.Error{Code: reason.ModelFileType, What: "read " + quote(name), Expected: "a regular file", Found: "a socket or device"}
-		case err == unix.ENOENT || err == unix.ENOTDIR:
-			return nil, &reason.Error{Code: reason.ModelFileMissing, What: "read " + quote(name), Expected: "a file", Found: err.Error()}
-		}
-		return nil, unreadable("read "+quote(name), err)
-	}
+	return nil, unreadable("read "+quote(name), err)
 }
 
 // plain refuses everything but a regular file with one name.
-func plain(name string, st *unix.Stat_t) error {
+func plain(name string, e file.Entry) error {
 	var kind string
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFREG:
-		if st.Nlink == 1 {
+	switch e.Mode.Type() {
+	case 0:
+		if e.Names == 1 {
 			return nil
 		}
-		return &reason.Error{Code: reason.ModelHardLink, What: "read " + quote(name), Expected: "1 name", Found: fmt.Sprintf("%d names", st.Nlink),
+		return &reason.Error{Code: reason.ModelHardLink, What: "read " + quote(name), Expected: "1 name", Found: fmt.Sprintf("%d names", e.Names),
 			Next: "copy the folder"}
-	case unix.S_IFLNK:
+	case fs.ModeSymlink:
 		return &reason.Error{Code: reason.ModelSymlink, What: "read " + quote(name), Expected: "no symlink", Found: "a symlink"}
-	case unix.S_IFDIR:
+	case fs.ModeDir:
 		kind = "a directory"
-	case unix.S_IFIFO:
+	case fs.ModeNamedPipe:
 		kind = "a FIFO"
-	case unix.S_IFSOCK:
+	case fs.ModeSocket:
 		kind = "a socket"
 	default:
 		kind = "a device"
@@ -184,10 +176,10 @@ func (f folder) inside(file string) string {
 	root, err1 = filepath.Abs(root)
 	at, err2 = filepath.Abs(at)
 	rel, err3 := filepath.Rel(root, filepath.Join(at, filepath.Base(file)))
-	if errors.Join(err1, err2, err3) != nil || rel == ".." || strings.HasPrefix(rel, "../") {
+	if errors.Join(err1, err2, err3) != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
 		return ""
 	}
-	return rel
+	return filepath.ToSlash(rel)
 }
 
 // walk enumerates a folder and tells file of every regular file.
@@ -215,12 +207,12 @@ func (w *walk) directory(d *os.File, at string, depth int) error {
 		if w.ignored[path] {
 			continue
 		}
-		var st unix.Stat_t
-		if err := unix.Fstatat(int(d.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		e, err := file.Look(d, name)
+		if err != nil {
 			return unreadable("look at "+quote(path), err)
 		}
-		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-			sub, err := openat(d, name, unix.O_RDONLY|unix.O_DIRECTORY)
+		if e.Mode.IsDir() {
+			sub, err := below(d, name, true)
 			if err != nil {
 				return err
 			}
@@ -231,7 +223,7 @@ func (w *walk) directory(d *os.File, at string, depth int) error {
 			}
 			continue
 		}
-		if err := plain(path, &st); err != nil {
+		if err := plain(path, e); err != nil {
 			return err
 		}
 		if err := w.file(path); err != nil {
@@ -248,16 +240,11 @@ func unsigned(path string) error {
 
 // readSmall reads a whole signature file.
 func readSmall(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_NOFOLLOW, 0)
+	f, err := file.Plain(path, os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if st, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !st.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
-	}
 	raw, err := io.ReadAll(io.LimitReader(f, evidence.MaxSize+1))
 	if err == nil && len(raw) > evidence.MaxSize {
 		err = fmt.Errorf("more than %d bytes", evidence.MaxSize)

@@ -11,8 +11,8 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
+	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/tree"
 )
@@ -110,7 +110,7 @@ func (f folder) sizes(m manifest, limit int64) (int64, error) {
 }
 
 // one hashes one file, and holds it against its digest if it has one.
-func (f folder) one(ctx context.Context, s file, buf []byte, told func(int64)) (tree.Entry, error) {
+func (f folder) one(ctx context.Context, s listed, buf []byte, told func(int64)) (tree.Entry, error) {
 	h, err := Open(f.dir, s.name)
 	if err != nil {
 		return tree.Entry{}, err
@@ -120,7 +120,7 @@ func (f folder) one(ctx context.Context, s file, buf []byte, told func(int64)) (
 	if err != nil {
 		return tree.Entry{}, unreadable("read "+quote(s.name), err)
 	}
-	_ = unix.Fadvise(int(h.Fd()), 0, 0, unix.FADV_SEQUENTIAL)                  // a hint
+	file.Sequential(h)
 	sum, n, start, err := read(ctx, io.LimitReader(h, st.Size()+1), buf, told) // it may be growing
 	switch {
 	case err != nil && ctx.Err() != nil:

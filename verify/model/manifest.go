@@ -25,12 +25,12 @@ const (
 
 // manifest is the predicate of a model signature.
 type manifest struct {
-	files  []file // in the order in which they are signed
+	files  []listed // in the order in which they are signed
 	ignore []string
 	notes  []string
 }
 
-type file struct {
+type listed struct {
 	name string
 	sum  digest.Digest
 }

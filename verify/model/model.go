@@ -206,11 +206,11 @@ func List(ctx context.Context, o Options) (files []tree.Entry, ignore []string, 
 	defer f.dir.Close()
 	m := manifest{}
 	if f.single != "" {
-		m.files = []file{{name: f.single}}
+		m.files = []listed{{name: f.single}}
 	} else {
 		ignored := f.ignored(o)
 		w := walk{ignored: ignored, file: func(path string) error {
-			m.files = append(m.files, file{name: path})
+			m.files = append(m.files, listed{name: path})
 			return nil
 		}}
 		if err := w.directory(f.dir, "", 0); err != nil {

@@ -13,8 +13,6 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
-
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
@@ -313,7 +311,7 @@ func TestList(t *testing.T) {
 		string(reason.ModelEmpty):     func(dir string) error { return os.RemoveAll(dir + "/w") },
 		string(reason.ModelNameTwins): func(dir string) error { return os.WriteFile(dir+"/W", nil, 0o644) },
 		string(reason.ModelName):      func(dir string) error { return os.WriteFile(dir+"/\xff", nil, 0o644) },
-		string(reason.ModelFileType):  func(dir string) error { return unix.Mkfifo(dir+"/p", 0o644) },
+		string(reason.ModelFileType):  func(dir string) error { return fifo(dir + "/p") },
 	} {
 		dir := write(t, map[string]string{"w": ""})
 		if err := do(dir); err != nil {
@@ -328,7 +326,7 @@ func TestList(t *testing.T) {
 
 // TestRootDigest holds the root digest to a value that another tool signed.
 func TestRootDigest(t *testing.T) {
-	m := manifest{files: []file{
+	m := manifest{files: []listed{
 		{"signme-1", "sha256:bc9a717db6064a32cbe9eae6fc40651dd6d36ef1757183f590eff2b1765d7ebc"},
 		{"signme-2", "sha256:32dcb1f8e1ae52d5963e56a6ba06ab58b424c15ed2a6b70d2feca1d089370028"},
 	}}

@@ -39,7 +39,7 @@ func parse(raw []byte) (manifest, error) {
 	if err := m.names(); err != nil {
 		return manifest{}, err
 	}
-	if !slices.IsSortedFunc(m.files, func(a, b file) int { return strings.Compare(a.name, b.name) }) {
+	if !slices.IsSortedFunc(m.files, func(a, b listed) int { return strings.Compare(a.name, b.name) }) {
 		m.notes = append(m.notes, "the resources are not listed in code point order")
 	}
 	return m, nil
@@ -62,7 +62,7 @@ func (m *manifest) resource(d *json.Decoder) error {
 	if len(m.files) == maxFiles {
 		return fmt.Errorf("more than %d resources", maxFiles)
 	}
-	m.files = append(m.files, file{name, digest.NewDigestFromEncoded(digest.SHA256, sum)})
+	m.files = append(m.files, listed{name, digest.NewDigestFromEncoded(digest.SHA256, sum)})
 	return nil
 }
 

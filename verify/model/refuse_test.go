@@ -1,3 +1,5 @@
+//go:build unix
+
 package model
 
 import (
@@ -317,7 +319,7 @@ func TestSwap(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := manifest{files: []file{{"a/w", sum("w")}}}
+		m := manifest{files: []listed{{"a/w", sum("w")}}}
 		if err := f.compare(m, Options{}); err != nil {
 			t.Fatal(err)
 		}

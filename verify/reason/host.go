@@ -1,8 +1,12 @@
 package reason
 
-// HostCannotLaunch says that this host does not allow what every launch needs.
-const HostCannotLaunch Code = "host-cannot-launch"
+// Causes for which a host launches nothing.
+const (
+	HostCannotLaunch Code = "host-cannot-launch"
+	HostUnsupported  Code = "host-unsupported"
+)
 
 var hostRows = []Row{
 	{HostCannotLaunch, Host, "this process may not launch: it lacks CAP_SYS_ADMIN, or a user namespace with the ids of a task, and cannot make one", "launch/host TestLaunchRefuses"},
+	{HostUnsupported, Host, "this system verifies and launches nothing: tasks are boxed by a Linux kernel", "cmd/ztlaunch TestUnsupported"},
 }
