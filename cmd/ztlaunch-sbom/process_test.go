@@ -26,9 +26,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestProcess runs the program as one: what its environment holds is in no document,
-// it needs no network, and its temporary files are gone.
-func TestProcess(t *testing.T) {
+// TestN53EnvironmentStaysOut has secrets in the environment of the program that makes
+// SBOMs: they are in no document and no message. It needs no network, and its
+// temporary files are gone.
+func TestN53EnvironmentStaysOut(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -217,8 +217,9 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestFolderRefused does one thing to a rightly signed folder.
-func TestFolderRefused(t *testing.T) {
+// TestN36ModelFolder does one thing to a rightly signed folder: an extra file, a link
+// out of it, a loop, a twin.
+func TestN36ModelFolder(t *testing.T) {
 	s := newSigner(t, elliptic.P521())
 	sig := s.sign(t, mustJSON(t, statement(small, smallOrder...)))
 	file := "/onnx/model.onnx"
@@ -299,9 +300,9 @@ func TestDevice(t *testing.T) {
 	}
 }
 
-// TestSwap replaces files between the look through the folder and the reading,
+// TestN36ModelSwapped replaces signed files between the look through the folder and the reading,
 // which openat2 and the second look at the type must survive.
-func TestSwap(t *testing.T) {
+func TestN36ModelSwapped(t *testing.T) {
 	for name, tc := range map[string]struct {
 		do   func(dir string) error
 		want reason.Code
