@@ -21,11 +21,12 @@ const (
 // Predicate types that rules name. SPDX is followed by a version in most
 // documents: compare with IsSPDX.
 const (
-	PredicateCosignSign       = "https://sigstore.dev/cosign/sign/v1"
-	PredicateSLSAProvenanceV1 = "https://slsa.dev/provenance/v1"
-	PredicateSPDX             = "https://spdx.dev/Document"
-	PredicateCycloneDX        = "https://cyclonedx.org/bom"
-	PredicateModelSignature   = "https://model_signing/signature/v1.0"
+	PredicateCosignSign        = "https://sigstore.dev/cosign/sign/v1"
+	PredicateSLSAProvenanceV1  = "https://slsa.dev/provenance/v1"
+	PredicateSLSAProvenanceV02 = "https://slsa.dev/provenance/v0.2"
+	PredicateSPDX              = "https://spdx.dev/Document"
+	PredicateCycloneDX         = "https://cyclonedx.org/bom"
+	PredicateModelSignature    = "https://model_signing/signature/v1.0"
 )
 
 // IsSPDX says whether a predicate is an SPDX document of any version:

@@ -47,7 +47,7 @@ func TestHolds(t *testing.T) {
 			t.Errorf("%s: %v", c.source, err)
 			continue
 		}
-		got, err := p.Holds(predicate, now, now.Add(-time.Hour))
+		got, err := p.Holds(Statement{Predicate: predicate, SignedAt: now.Add(-time.Hour)}, now)
 		if got != c.want || (err == nil) != (c.fails == "") || err != nil && !strings.Contains(err.Error(), c.fails) {
 			t.Errorf("%s: %v, %v", c.source, got, err)
 		}
@@ -68,7 +68,7 @@ func TestCompileRefuses(t *testing.T) {
 			t.Errorf("%.60q: error of %d bytes: %q", source, len(err.Error()), err)
 		}
 	}
-	if held, err := (Program{}).Holds(predicate, now, now); held || err == nil {
+	if held, err := (Program{}).Holds(Statement{Predicate: predicate}, now); held || err == nil {
 		t.Error("the zero program holds")
 	}
 }
@@ -83,7 +83,7 @@ func TestCost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if held, err := p.Holds(many, now, now); held || err == nil || !strings.Contains(err.Error(), "cost") {
+	if held, err := p.Holds(Statement{Predicate: many}, now); held || err == nil || !strings.Contains(err.Error(), "cost") {
 		t.Errorf("%v, %v", held, err)
 	}
 }
@@ -102,7 +102,7 @@ func FuzzCompile(f *testing.F) {
 			}
 			return
 		}
-		if held, err := p.Holds(predicate, now, now); held && err != nil {
+		if held, err := p.Holds(Statement{Predicate: predicate}, now); held && err != nil {
 			t.Fatalf("held with %v", err)
 		}
 	})
