@@ -16,7 +16,7 @@
 //	signedAt        the proved time of the signature, or the zero time
 //
 // All but predicate are typed: a mistyped name, or a comparison of a text with a
-// number, does not compile.
+// number, does not compile. Only the two keys of a subject are looked up as it runs.
 //
 // There is no input or output: the language has none and no function is added.
 // An expression is at most 4 KiB long and nested 32 deep; one evaluation may
