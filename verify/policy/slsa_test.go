@@ -153,6 +153,32 @@ func TestProvenanceFields(t *testing.T) {
 	}
 }
 
+// TestRefOfCertificate: where the build type names no workflow, a demand for a ref
+// holds the provenance to the ref and commit that the signer's certificate names.
+func TestRefOfCertificate(t *testing.T) {
+	const demand = trusted + "images: [{match: registry.example/agents/coder, require: [{provenance: {by: [release], source: github.com/acme/agent, builder: github-hosted%s}}]}]\n"
+	built := func(ref, commit string) map[string]any {
+		from := map[string]any{"uri": "git+https://github.com/acme/agent@" + ref, "digest": map[string]any{"gitCommit": commit}}
+		return map[string]any{
+			"buildDefinition": map[string]any{"buildType": "https://x.example/b", "externalParameters": map[string]any{"source": from}},
+			"runDetails":      map[string]any{"builder": map[string]any{"id": release.BuildSignerURI}},
+		}
+	}
+	for _, c := range []struct {
+		ref, commit, more string
+		want              []reason.Code
+	}{
+		{tag, release.SourceRepositoryDigest, ", ref: refs/tags/v*", nil},
+		{"refs/tags/v1.5", release.SourceRepositoryDigest, ", ref: refs/tags/v*", []reason.Code{reason.ProvenanceContradicts}},
+		{tag, strings.Repeat("b", 40), ", ref: refs/tags/v*", []reason.Code{reason.ProvenanceContradicts}},
+		{"refs/tags/v1.5", strings.Repeat("b", 40), "", nil}, // a build of another ref than its workflow's, and nobody asked
+	} {
+		s := newStage(t)
+		s.sign(t, release, evidence.PredicateSLSAProvenanceV1, built(c.ref, c.commit))
+		denies(t, s.decide(t, strings.Replace(demand, "%s", c.more, 1)), c.want...)
+	}
+}
+
 // TestLocate: what a URI says about where source comes from.
 func TestLocate(t *testing.T) {
 	commit := strings.Repeat("0a", 20)
