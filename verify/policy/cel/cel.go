@@ -66,7 +66,7 @@ func (s Signer) fields() map[string]string {
 }
 
 // ErrCost is a condition that would take too long.
-var ErrCost = fmt.Errorf("the condition costs more than %d units", maxCost)
+var ErrCost = errors.New("the condition costs more than one evaluation may spend")
 
 const (
 	maxSource = 4 << 10
