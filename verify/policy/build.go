@@ -28,7 +28,7 @@ type build struct {
 	sources    []place // what it took from git
 	workflow   string  // the GitHub workflow that it ran, as a certificate names one
 	parameters object  // external ones
-	own        string  // the parameter that names the origin
+	own        string  // the parameter that names the origin and says nothing else; "" if none does
 }
 
 // place is where source code comes from.
@@ -60,7 +60,26 @@ func readBuild(predicateType string, raw json.RawMessage) (build, error) {
 	} else {
 		b = p.buildV1(root)
 	}
+	if !isOrigin(b.parameters[b.own]) {
+		b.own = ""
+	}
 	return b, p.err
+}
+
+// isOrigin says whether a parameter names an origin and nothing else.
+func isOrigin(v any) bool {
+	switch v := v.(type) {
+	case nil, string:
+		return true
+	case map[string]any:
+		for member := range v {
+			if !slices.Contains([]string{"repository", "ref", "path", "uri", "digest", "name"}, member) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
 }
 
 func (p *parser) buildV1(root object) (b build) {

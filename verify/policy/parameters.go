@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"maps"
 	"reflect"
 	"slices"
@@ -43,7 +44,7 @@ func none(v any) bool {
 }
 
 // extra are the external parameters that the terms do not name. The one that
-// names the origin needs no mention: source and ref are held to it.
+// only names the origin needs no mention: source and ref are held to it.
 func (t buildTerms) extra(b build) (out []string) {
 	for _, name := range slices.Sorted(maps.Keys(b.parameters)) {
 		if _, named := t.parameters[name]; !named && name != b.own && !none(b.parameters[name]) {
@@ -56,8 +57,11 @@ func (t buildTerms) extra(b build) (out []string) {
 // inputs holds the external parameters of a build against the terms.
 func (t buildTerms) inputs(b build) (out []fault) {
 	if extra := t.extra(b); extra != nil {
-		known := append([]string{b.own}, slices.Sorted(maps.Keys(t.parameters))...)
-		out = append(out, fault{reason.ProvenanceParameter, "external parameters " + some(known), some(clipped(extra)), t.allow(extra)})
+		known := slices.Sorted(maps.Keys(t.parameters))
+		if b.own != "" {
+			known = slices.Insert(known, 0, b.own)
+		}
+		out = append(out, fault{reason.ProvenanceParameter, "external parameters " + cmp.Or(some(known), "none"), some(clipped(extra)), t.allow(extra)})
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.parameters)) {
 		want, got := t.parameters[name], b.parameters[name]

@@ -77,7 +77,8 @@
 // which must be there and equal: text, an integer, true or false, lists and
 // mappings of these, compared whole. The parameter that names the source (workflow,
 // configSource, source; entryPoint for v0.2, whose other parameters are
-// invocation.parameters) needs no mention, as source and ref are held to it.
+// invocation.parameters) needs no mention while it holds nothing else, as source
+// and ref are held to it.
 //
 // # Attestations
 //

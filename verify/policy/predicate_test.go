@@ -142,6 +142,8 @@ func TestN21MalformedPredicate(t *testing.T) {
 			}
 		})
 	}
+	denies(t, under(t, attests(evidence.PredicateSPDX), said{evidence.PredicateSPDX, good[evidence.PredicateCycloneDX]}), reason.AttestationMalformed)
+	denies(t, under(t, attests(evidence.PredicateCycloneDX), said{evidence.PredicateCycloneDX, `{"bomFormat": "CycloneDX", "specVersion": "9.0"}`}))
 	p := said{evidence.PredicateSLSAProvenanceV1, "{}"}
 	denies(t, under(t, "{provenance: {by: [release], builder: https://ci.example/x}}", p), reason.ProvenanceMalformed)
 	p.predicateType = evidence.PredicateSLSAProvenanceV02
@@ -152,6 +154,46 @@ func TestN21MalformedPredicate(t *testing.T) {
 	}
 	future := strings.Replace(good[predicateVSA], "2026-05-30", "2026-06-02", 1)
 	denies(t, under(t, attests(predicateVSA), said{predicateVSA, future}), reason.AttestationMalformed)
+}
+
+// TestN21MissingMember: each member that a type needs, left out, null or empty.
+func TestN21MissingMember(t *testing.T) {
+	const finished = "metadata/scanFinishedOn"
+	for predicateType, paths := range map[string][]string{
+		evidence.PredicateSLSAProvenanceV1:  {"buildDefinition", "buildDefinition/buildType", "buildDefinition/externalParameters", "runDetails", "runDetails/builder", "runDetails/builder/id"},
+		evidence.PredicateSLSAProvenanceV02: {"builder", "builder/id", "buildType"},
+		predicateVSA:                        {"verifier", "verifier/id", "timeVerified", "resourceUri", "policy", "policy/uri", "policy/digest", "policy/digest/sha256", "verificationResult", "verifiedLevels"},
+		predicateTestResult:                 {"result", "configuration"},
+		predicateSVR1:                       {"verifier", "verifier/id", "timeCreated", "properties"},
+		predicateSVR2:                       {"verifier", "verifier/id", "verifier/policies", "timeCreated", "properties"},
+		predicateRelease1:                   {"purl"},
+		predicateRelease2:                   {"purl"},
+		predicateSCAI3:                      {"attributes", "attributes/0/attribute"},
+		predicateReport2:                    {"attributes", "attributes/0/attribute"},
+		vulnerabilitiesV01:                  {"scanner", "scanner/result", "scanner/result/0/vulnerability/id", "metadata", finished},
+		vulnerabilitiesV02:                  {"scanner", "scanner/result", "scanner/result/0/id", "metadata", finished},
+		predicateCosignVuln:                 {"scanner", "scanner/result", "metadata", finished},
+	} {
+		root, err := decodeObject([]byte(good[predicateType]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			for name, value := range map[string]any{"absent": nil, "null": json.RawMessage("null"), "empty": ""} {
+				raw, err := json.Marshal(edit(t, root, value, path))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if d := under(t, attests(predicateType), said{predicateType, string(raw)}); codes(d) != string(reason.AttestationMalformed) {
+					t.Errorf("%s, %s %s: codes %q", predicateType, path, name, codes(d))
+				}
+			}
+		}
+	}
+	denies(t, under(t, attests(predicateSCAI3), said{predicateSCAI3, `{"attributes": []}`}), reason.AttestationMalformed)
+	for _, purl := range []string{"npm/agent@1", "pkg:npm/agent", "pkg:npm/@acme/agent", "pkg:npm/agent@", "pkg:npm/agent?tag=a@b"} {
+		denies(t, under(t, attests(predicateRelease2), said{predicateRelease2, `{"purl": "` + purl + `"}`}), reason.AttestationMalformed)
+	}
 }
 
 // broken are a predicate's variants in which one member has a value of a type

@@ -134,7 +134,7 @@ func FuzzBuild(f *testing.F) {
 			}
 			return
 		}
-		if b.buildType == "" || b.builder == "" || b.own == "" {
+		if b.buildType == "" || b.builder == "" {
 			t.Fatalf("read as %+v", b)
 		}
 		if strings.Contains(strings.SplitN(b.origin.repository, "/", 2)[0], "@") || b.origin.repository == "" && b.origin.ref != "" {

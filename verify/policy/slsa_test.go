@@ -101,6 +101,8 @@ func TestProvenanceFields(t *testing.T) {
 		{"v1-inputs-empty", v1, map[string]any{}, "buildDefinition/externalParameters/inputs", `, parameters: {inputs: {debug: "false"}}`, codes{reason.ProvenanceParameterAbsent}},
 		{"v1-workflow-fixed", v1, nil, "", ", parameters: {workflow: {repository: https://github.com/acme/agent, ref: refs/tags/v1.4, path: " + flow + "}}", nil},
 		{"v1-workflow-fixed-elsewhere", v1, nil, "", ", parameters: {workflow: {repository: https://github.com/acme/agent, ref: refs/tags/v1.5, path: " + flow + "}}", codes{reason.ProvenanceParameterWrong}},
+		{"v1-workflow-more", v1, "curl evil", workflow + "script", "", codes{reason.ProvenanceParameter}},
+		{"v1-workflow-more-named", v1, "curl evil", workflow + "script", ", parameters: [workflow]", nil},
 		{"v1-dependency-ref", v1, "git+https://github.com/acme/agent@refs/heads/main", "buildDefinition/resolvedDependencies/0/uri", "", codes{reason.ProvenanceContradictory}},
 		{"v1-dependency-commit", v1, other, "buildDefinition/resolvedDependencies/0/digest/gitCommit", "", codes{reason.ProvenanceContradicts}},
 		{"v1-dependency-two-commits", v1, other, "buildDefinition/resolvedDependencies/0/digest/sha1", "", codes{reason.ProvenanceMalformed}},
