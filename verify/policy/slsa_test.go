@@ -239,3 +239,21 @@ func TestBuildkit(t *testing.T) {
 	local := edit(t, v02, nil, "invocation/configSource/uri")
 	denies(t, under(t, demand+"[frontend]}}", said{evidence.PredicateSLSAProvenanceV02, say(local)}), reason.ProvenanceSource, reason.ProvenanceRefAbsent)
 }
+
+// TestLinesOfProvenance: policies that differ in a ref, or in the value or type of
+// a parameter, do not pass for equal.
+func TestLinesOfProvenance(t *testing.T) {
+	seen := map[string]string{}
+	for _, more := range []string{"", ", ref: refs/tags/v*", ", ref: refs/tags/v1", ", parameters: [a]", ", parameters: {a: x}", ", parameters: {a: y}", ", parameters: {a: 1}",
+		`, parameters: {a: "1"}`, ", parameters: {a: true}", `, parameters: {a: "true"}`, ", parameters: {a: [x]}", ", parameters: {a: {x: y}}", ", parameters: {b: x}"} {
+		p, err := Parse([]byte(demanded("{provenance: {by: [release], builder: https://ci.example"+more+"}}")), "p", keyFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Join(p.lines(), "\n")
+		if was, twice := seen[text]; twice {
+			t.Errorf("%q and %q are one policy", was, more)
+		}
+		seen[text] = more
+	}
+}
