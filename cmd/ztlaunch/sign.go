@@ -13,6 +13,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/fetch"
 	"github.com/ztlaunch/ztlaunch/verify/model"
+	"github.com/ztlaunch/ztlaunch/verify/policy"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/sign"
 )
@@ -46,7 +47,7 @@ func attestVerb(ctx context.Context, w world, args []string) int {
 	var from fetchFlags
 	key := fs.String("key", "", "private key file in cosign's format")
 	passfile := fs.String("passphrase-file", "", "read the passphrase from a file (default: COSIGN_PASSWORD)")
-	kind := fs.String("type", "", "spdxjson, cyclonedx, slsaprovenance1, vuln, or a URI")
+	kind := fs.String("type", "", "slsaprovenance1, slsaprovenance02, spdxjson, cyclonedx, vuln, openvex, link, custom, or a URI")
 	predicate := fs.String("predicate", "", "the file that holds the predicate")
 	from.declare(fs)
 	if err := w.parse(fs, "--key FILE --type T --predicate FILE REF", args); err != nil {
@@ -71,6 +72,10 @@ func attestVerb(ctx context.Context, w world, args []string) int {
 		return w.fail("attest", &reason.Error{Code: reason.FileUnreadable, What: "read the predicate " + *predicate,
 			Expected: "JSON", Found: "something else"})
 	}
+	if err := policy.WellFormed(uri, raw); err != nil {
+		return w.fail("attest", &reason.Error{Code: reason.SignPredicate, What: "read the predicate " + *predicate,
+			Expected: "a predicate of type " + uri, Found: why(err), Next: "write the members that the type needs, or name the type that it is: --type T"})
+	}
 	return w.attach(ctx, "attest", &from, ref, uri, func(subject ocispec.Descriptor) ([]byte, error) {
 		statement, err := sign.Statement(uri, raw, ref.Name(), subject.Digest)
 		if err != nil {
@@ -78,6 +83,14 @@ func attestVerb(ctx context.Context, w world, args []string) int {
 		}
 		return sign.Sign(k, statement)
 	})
+}
+
+// why is what was found, without the act that a refusal names too.
+func why(err error) string {
+	if e, ok := reason.Of(err); ok {
+		return string(e.Code) + " " + found(e)
+	}
+	return err.Error()
 }
 
 // signer opens the key and reads the one reference.

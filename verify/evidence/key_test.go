@@ -228,26 +228,15 @@ func TestCheckRefuses(t *testing.T) {
 		st["subject"] = []any{object{"name": "x", "digest": set}}
 		return st
 	}
-	raw := seal(t, s, statement())
-	payload := raw["dsseEnvelope"].(object)["payload"].([]byte)
-	raw["dsseEnvelope"].(object)["signatures"] = []any{object{"sig": s.sign(t, payload)}} // not over the PAE
-
+	payload := encode(t, statement())
 	edited := seal(t, s, subject(object{"sha256": other.Encoded()}))
 	edited["dsseEnvelope"].(object)["payload"] = payload // signed for another image
-
-	none := statement()
-	none["subject"] = []any{}
 
 	for name, c := range map[string]struct {
 		bundle any
 		code   reason.Code
 	}{
-		"N23-raw":      {raw, reason.SignatureInvalid},
 		"N06-payload":  {edited, reason.SignatureInvalid},
-		"N28":          {seal(t, s, subject(object{"sha256": other.Encoded()})), reason.SubjectMismatch},
-		"N30-sha512":   {seal(t, s, subject(object{"sha512": strings.Repeat("ab", 64)})), reason.SubjectUnusable},
-		"N30-null":     {seal(t, s, subject(nil)), reason.SubjectUnusable},
-		"N30-none":     {seal(t, s, none), reason.SubjectUnusable},
 		"message":      {sealMessage(t, s, []byte("image")), reason.EnvelopeNotDSSE},
 		"other-key":    {seal(t, newP256(t), statement()), reason.SignatureUnknownKey},
 		"wrong-prefix": {seal(t, s, subject(object{"sha512": image.Encoded()})), reason.SubjectUnusable},
@@ -297,7 +286,7 @@ func TestSubjects(t *testing.T) {
 		if err != nil || claim.Subject() != c.want {
 			t.Errorf("%v: %s %v, want %s", c.wanted, claim.Subject(), err, c.want)
 		}
-		// N29: that it speaks of others too must be visible.
+		// That it speaks of others too must be visible.
 		if got := claim.Subjects(); len(got) != 4 || got[0].Name != "other" || got[1].SHA256 != "" || got[2].SHA256 != index {
 			t.Errorf("subjects %v", got)
 		}

@@ -46,14 +46,6 @@ func TestParseRefuses(t *testing.T) {
 	good := func() object { return seal(t, s, statement()) }
 	text := string(encode(t, good()))
 	payload := string(encode(t, statement()))
-	signature := func(n int) object {
-		b := good()
-		all := make([]any, n)
-		for i := range all {
-			all[i] = b["dsseEnvelope"].(object)["signatures"].([]any)[0]
-		}
-		return set(b, all, "dsseEnvelope", "signatures")
-	}
 	material := func(m object) object { return set(good(), m, "verificationMaterial") }
 	entry := object{"logIndex": "1", "logId": object{"keyId": []byte("x")}, "kindVersion": object{"kind": "dsse", "version": "0.0.1"}, "integratedTime": "1", "canonicalizedBody": []byte("{}")}
 	rekord := set(clone(entry), object{"signedEntryTimestamp": "AA=="}, "inclusionPromise")
@@ -79,61 +71,46 @@ func TestParseRefuses(t *testing.T) {
 		raw  any
 		code reason.Code
 	}{
-		"empty":           {[]byte{}, reason.EnvelopeMalformed},
-		"N27-truncated":   {[]byte(text[:len(text)-2]), reason.EnvelopeMalformed},
-		"N27-trailing":    {[]byte(text + "{}"), reason.EnvelopeMalformed},
-		"N27-duplicate":   {[]byte(strings.Replace(text, `"mediaType"`, `"mediaType":"x","mediaType"`, 1)), reason.EnvelopeDuplicateMember},
-		"N27-escaped":     {[]byte(strings.Replace(text, `"mediaType"`, `"media\u0054ype":"x","mediaType"`, 1)), reason.EnvelopeDuplicateMember},
-		"N27-snake":       {[]byte(strings.Replace(text, `"mediaType"`, `"media_type":"x","mediaType"`, 1)), reason.EnvelopeMalformed},
-		"N27-case":        {[]byte(strings.Replace(text, `"mediaType"`, `"MediaType"`, 1)), reason.EnvelopeMalformed},
-		"N27-version":     {set(good(), "application/vnd.dev.sigstore.bundle.v0.4+json", "mediaType"), reason.EnvelopeUnknownVersion},
-		"N27-version-0.0": {set(good(), "application/vnd.dev.sigstore.bundle.v0.3.1+json", "mediaType"), reason.EnvelopeUnknownVersion},
-		"no-version":      {set(good(), nil, "mediaType"), reason.EnvelopeUnknownVersion},
-		"unknown-member":  {set(good(), 1, "extra"), reason.EnvelopeMalformed},
-		"not-utf8":        {append([]byte(`{"mediaType":"`), 0xff, '"', '}'), reason.EnvelopeMalformed},
-		"deep":            {[]byte(strings.Repeat("[", 300) + strings.Repeat("]", 300)), reason.EnvelopeMalformed},
-		"bad-base64":      {[]byte(strings.Replace(text, `"sig":"`, `"sig":"!`, 1)), reason.EnvelopeMalformed},
-		"no-material":     {set(good(), nil, "verificationMaterial"), reason.EnvelopeMalformed},
-		"empty-material":  {material(object{}), reason.EnvelopeMalformed},
-		"no-content":      {set(good(), nil, "dsseEnvelope"), reason.EnvelopeMalformed},
-		"both-contents":   {set(good(), sealMessage(t, s, nil)["messageSignature"], "messageSignature"), reason.EnvelopeMalformed},
-		"no-digest":       {set(sealMessage(t, s, nil), nil, "messageSignature", "messageDigest"), reason.EnvelopeMalformed},
-		"too-large":       {append([]byte(text), bytes.Repeat([]byte(" "), evidence.MaxSize)...), reason.EnvelopeTooLarge},
-		"N24-none":        {signature(0), reason.EnvelopeSignatureCount},
-		"N24-two":         {signature(2), reason.EnvelopeSignatureCount},
-		"N23-type":        {set(good(), "application/json", "dsseEnvelope", "payloadType"), reason.PayloadTypeWrong},
-		"certificate":     {material(object{"certificate": object{"rawBytes": []byte("x")}}), reason.EnvelopeCertificate},
-		"empty-chain":     {material(object{"x509CertificateChain": object{}}), reason.EnvelopeCertificate},
-		"N15-key":         {material(object{"certificate": object{"rawBytes": spki(t, s)}}), reason.EnvelopeCertificateIsKey},
-		"N15-pem":         {material(object{"certificate": object{"rawBytes": s.key(t).PEM()}}), reason.EnvelopeCertificateIsKey},
-		"N15-chain":       {material(object{"x509CertificateChain": object{"certificates": []any{object{"rawBytes": spki(t, s)}}}}), reason.EnvelopeCertificateIsKey},
-		"proof-absent":    {logged(evidence.MediaType, entry), reason.LogProofAbsent},
-		"promise-absent":  {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", entry), reason.LogProofAbsent},
-		"entry":           {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", set(clone(entry), object{"signedEntryTimestamp": "AA=="}, "inclusionPromise")), reason.LogEntryMalformed},
-		"entry-kind":      {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", rekord), reason.LogEntryMalformed},
-		"entry-lies":      {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", set(clone(rekord), object{"kind": "dsse", "version": "0.0.1"}, "kindVersion")), reason.LogEntryMalformed},
-		"old-key-hinted":  {material(object{"publicKey": object{"hint": "x", "rawBytes": s.key(t).PEM(), "keyDetails": "PKIX_ECDSA_P256_SHA_256"}}), reason.EnvelopeMalformed},
-		"old-key-broken":  {material(object{"publicKey": object{"rawBytes": []byte("x"), "keyDetails": "PKIX_ECDSA_P256_SHA_256"}}), reason.EnvelopeMalformed},
+		"empty":          {[]byte{}, reason.EnvelopeMalformed},
+		"no-version":     {set(good(), nil, "mediaType"), reason.EnvelopeUnknownVersion},
+		"unknown-member": {set(good(), 1, "extra"), reason.EnvelopeMalformed},
+		"not-utf8":       {append([]byte(`{"mediaType":"`), 0xff, '"', '}'), reason.EnvelopeMalformed},
+		"deep":           {[]byte(strings.Repeat("[", 300) + strings.Repeat("]", 300)), reason.EnvelopeMalformed},
+		"bad-base64":     {[]byte(strings.Replace(text, `"sig":"`, `"sig":"!`, 1)), reason.EnvelopeMalformed},
+		"no-material":    {set(good(), nil, "verificationMaterial"), reason.EnvelopeMalformed},
+		"empty-material": {material(object{}), reason.EnvelopeMalformed},
+		"no-content":     {set(good(), nil, "dsseEnvelope"), reason.EnvelopeMalformed},
+		"both-contents":  {set(good(), sealMessage(t, s, nil)["messageSignature"], "messageSignature"), reason.EnvelopeMalformed},
+		"no-digest":      {set(sealMessage(t, s, nil), nil, "messageSignature", "messageDigest"), reason.EnvelopeMalformed},
+		"too-large":      {append([]byte(text), bytes.Repeat([]byte(" "), evidence.MaxSize)...), reason.EnvelopeTooLarge},
+		"certificate":    {material(object{"certificate": object{"rawBytes": []byte("x")}}), reason.EnvelopeCertificate},
+		"empty-chain":    {material(object{"x509CertificateChain": object{}}), reason.EnvelopeCertificate},
+		"N15-key":        {material(object{"certificate": object{"rawBytes": spki(t, s)}}), reason.EnvelopeCertificateIsKey},
+		"N15-pem":        {material(object{"certificate": object{"rawBytes": s.key(t).PEM()}}), reason.EnvelopeCertificateIsKey},
+		"N15-chain":      {material(object{"x509CertificateChain": object{"certificates": []any{object{"rawBytes": spki(t, s)}}}}), reason.EnvelopeCertificateIsKey},
+		"proof-absent":   {logged(evidence.MediaType, entry), reason.LogProofAbsent},
+		"promise-absent": {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", entry), reason.LogProofAbsent},
+		"entry":          {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", set(clone(entry), object{"signedEntryTimestamp": "AA=="}, "inclusionPromise")), reason.LogEntryMalformed},
+		"entry-kind":     {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", rekord), reason.LogEntryMalformed},
+		"entry-lies":     {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", set(clone(rekord), object{"kind": "dsse", "version": "0.0.1"}, "kindVersion")), reason.LogEntryMalformed},
+		"old-key-hinted": {material(object{"publicKey": object{"hint": "x", "rawBytes": s.key(t).PEM(), "keyDetails": "PKIX_ECDSA_P256_SHA_256"}}), reason.EnvelopeMalformed},
+		"old-key-broken": {material(object{"publicKey": object{"rawBytes": []byte("x"), "keyDetails": "PKIX_ECDSA_P256_SHA_256"}}), reason.EnvelopeMalformed},
 
-		"N27-statement-duplicate": {statementOf(strings.Replace(payload, `"subject"`, `"subject":[],"subject"`, 1)), reason.StatementMalformed},
-		"N27-predicate-duplicate": {statementOf(strings.Replace(payload, `{"n":1}`, `{"a":{"n":1,"n":2}}`, 1)), reason.StatementMalformed},
-		"statement-deep":          {statementOf(strings.Replace(payload, `{"n":1}`, strings.Repeat("[", 300)+strings.Repeat("]", 300), 1)), reason.StatementMalformed},
-		"N27-statement-case":      {statementOf(strings.Replace(payload, `"subject"`, `"Subject":[],"subject"`, 1)), reason.StatementMalformed},
-		"N27-digest-case":         {statementOf(strings.Replace(payload, `"sha256"`, `"SHA256"`, 1)), reason.StatementMalformed},
-		"statement-trailing":      {statementOf(payload + "{}"), reason.StatementMalformed},
-		"statement-empty":         {statementOf(""), reason.StatementMalformed},
-		"statement-null":          {statementOf("null"), reason.StatementMalformed},
-		"statement-list":          {statementOf("[]"), reason.StatementMalformed},
-		"statement-type":          {seal(t, s, set(statement(), "https://in-toto.io/Statement/v2", "_type")), reason.StatementType},
-		"no-statement-type":       {seal(t, s, set(statement(), nil, "_type")), reason.StatementMalformed},
-		"no-subject":              {seal(t, s, set(statement(), nil, "subject")), reason.StatementMalformed},
-		"no-predicate-type":       {seal(t, s, set(statement(), nil, "predicateType")), reason.StatementMalformed},
-		"empty-predicate-type":    {seal(t, s, set(statement(), "", "predicateType")), reason.StatementMalformed},
-		"subjects":                {many(1025, 1), reason.StatementMalformed},
-		"digests":                 {many(1, 33), reason.StatementMalformed},
-		"short-digest":            {statementOf(strings.Replace(payload, image.Encoded(), "abcd", 1)), reason.StatementMalformed},
-		"digest-not-hex":          {statementOf(strings.Replace(payload, `{"sha256"`, `{"dirHash":"h1:xyz","sha256"`, 1)), reason.StatementMalformed},
-		"digest-not-text":         {statementOf(strings.Replace(payload, `"`+image.Encoded()+`"`, "1", 1)), reason.StatementMalformed},
+		"statement-deep":       {statementOf(strings.Replace(payload, `{"n":1}`, strings.Repeat("[", 300)+strings.Repeat("]", 300), 1)), reason.StatementMalformed},
+		"statement-trailing":   {statementOf(payload + "{}"), reason.StatementMalformed},
+		"statement-empty":      {statementOf(""), reason.StatementMalformed},
+		"statement-null":       {statementOf("null"), reason.StatementMalformed},
+		"statement-list":       {statementOf("[]"), reason.StatementMalformed},
+		"statement-type":       {seal(t, s, set(statement(), "https://in-toto.io/Statement/v2", "_type")), reason.StatementType},
+		"no-statement-type":    {seal(t, s, set(statement(), nil, "_type")), reason.StatementMalformed},
+		"no-subject":           {seal(t, s, set(statement(), nil, "subject")), reason.StatementMalformed},
+		"no-predicate-type":    {seal(t, s, set(statement(), nil, "predicateType")), reason.StatementMalformed},
+		"empty-predicate-type": {seal(t, s, set(statement(), "", "predicateType")), reason.StatementMalformed},
+		"subjects":             {many(1025, 1), reason.StatementMalformed},
+		"digests":              {many(1, 33), reason.StatementMalformed},
+		"short-digest":         {statementOf(strings.Replace(payload, image.Encoded(), "abcd", 1)), reason.StatementMalformed},
+		"digest-not-hex":       {statementOf(strings.Replace(payload, `{"sha256"`, `{"dirHash":"h1:xyz","sha256"`, 1)), reason.StatementMalformed},
+		"digest-not-text":      {statementOf(strings.Replace(payload, `"`+image.Encoded()+`"`, "1", 1)), reason.StatementMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			raw, ok := c.raw.([]byte)

@@ -21,11 +21,12 @@ const (
 // Predicate types that rules name. SPDX is followed by a version in most
 // documents: compare with IsSPDX.
 const (
-	PredicateCosignSign       = "https://sigstore.dev/cosign/sign/v1"
-	PredicateSLSAProvenanceV1 = "https://slsa.dev/provenance/v1"
-	PredicateSPDX             = "https://spdx.dev/Document"
-	PredicateCycloneDX        = "https://cyclonedx.org/bom"
-	PredicateModelSignature   = "https://model_signing/signature/v1.0"
+	PredicateCosignSign        = "https://sigstore.dev/cosign/sign/v1"
+	PredicateSLSAProvenanceV1  = "https://slsa.dev/provenance/v1"
+	PredicateSLSAProvenanceV02 = "https://slsa.dev/provenance/v0.2"
+	PredicateSPDX              = "https://spdx.dev/Document"
+	PredicateCycloneDX         = "https://cyclonedx.org/bom"
+	PredicateModelSignature    = "https://model_signing/signature/v1.0"
 )
 
 // IsSPDX says whether a predicate is an SPDX document of any version:
@@ -69,19 +70,11 @@ func parseStatement(payload []byte) (statement, error) {
 	if err != nil {
 		return statement{}, err
 	}
-	known := []string{"_type", "subject", "predicateType", "predicate"}
-	for name := range members {
-		for _, k := range known {
-			if name != k && strings.EqualFold(name, k) {
-				return statement{}, fmt.Errorf("member %q, which some parsers read as %q", name, k)
-			}
-		}
+	if err := exact(members, "_type", "subject", "predicateType", "predicate"); err != nil {
+		return statement{}, err
 	}
 	var st statement
-	var subjects []struct {
-		Name   string            `json:"name"`
-		Digest map[string]string `json:"digest"`
-	}
+	var subjects []json.RawMessage
 	for _, field := range []struct {
 		name string
 		into any
@@ -103,17 +96,54 @@ func parseStatement(payload []byte) (statement, error) {
 	if len(subjects) > maxSubjects {
 		return statement{}, fmt.Errorf("%d subjects, at most %d", len(subjects), maxSubjects)
 	}
-	for i, s := range subjects {
-		if len(s.Digest) > maxDigests {
-			return statement{}, fmt.Errorf("subject[%d]: %d digests, at most %d", i, len(s.Digest), maxDigests)
-		}
-		sum, err := sha256Of(s.Digest)
+	for i, raw := range subjects {
+		s, err := parseSubject(raw)
 		if err != nil {
 			return statement{}, fmt.Errorf("subject[%d]: %w", i, err)
 		}
-		st.subjects = append(st.subjects, Subject{Name: s.Name, SHA256: sum})
+		st.subjects = append(st.subjects, s)
 	}
 	return st, nil
+}
+
+// exact refuses a member that a decoder like Go's would take for a known one.
+func exact(members map[string]json.RawMessage, known ...string) error {
+	for name := range members {
+		for _, k := range known {
+			if name != k && strings.EqualFold(name, k) {
+				return fmt.Errorf("member %q, which some parsers read as %q", name, k)
+			}
+		}
+	}
+	return nil
+}
+
+// parseSubject reads one subject. One that is null names nothing.
+func parseSubject(raw json.RawMessage) (Subject, error) {
+	members, err := strict(raw)
+	if err != nil {
+		return Subject{}, err
+	}
+	if len(members) == 0 && raw[0] != '{' && string(raw) != "null" {
+		return Subject{}, errors.New("not an object")
+	}
+	if err := exact(members, "name", "digest"); err != nil {
+		return Subject{}, err
+	}
+	var s Subject
+	var digests map[string]string
+	for name, into := range map[string]any{"name": &s.Name, "digest": &digests} {
+		if raw, ok := members[name]; ok {
+			if err := json.Unmarshal(raw, into); err != nil {
+				return Subject{}, fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	if len(digests) > maxDigests {
+		return Subject{}, fmt.Errorf("%d digests, at most %d", len(digests), maxDigests)
+	}
+	s.SHA256, err = sha256Of(digests)
+	return s, err
 }
 
 // sha256Of is the sha256 member of a digest set, in lower case, or "". Other

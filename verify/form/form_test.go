@@ -253,3 +253,20 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestValue: values of the writer's own shape keep their types, and a number that
+// two programs could read differently is refused.
+func TestValue(t *testing.T) {
+	d := Parse("f", []byte("a: x\nb: 7\nc: true\nd: [y, 1, []]\ne: {f: \"1\", g: {}}\n"))
+	got := fmt.Sprintf("%#v", d.Root().Value())
+	want := fmt.Sprintf("%#v", map[string]any{"a": "x", "b": int64(7), "c": true, "d": []any{"y", int64(1), []any{}}, "e": map[string]any{"f": "1", "g": map[string]any{}}})
+	if d.Err() != nil || got != want {
+		t.Errorf("%s, %v; want %s", got, d.Err(), want)
+	}
+	for _, text := range []string{"a: 0.5\n", "a: 0x10\n", "a: .inf\n", "a: True\n"} {
+		d := Parse("f", []byte(text))
+		if v := d.Root().Value(); d.Err() == nil {
+			t.Errorf("%q is %#v", text, v)
+		}
+	}
+}

@@ -107,6 +107,11 @@ func loadScene(t testing.TB, file string) scene {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newScene(t, a)
+}
+
+func newScene(t testing.TB, a *txtar.Archive) scene {
+	t.Helper()
 	s := scene{archive: a}
 	raw := part(a, "policy.yaml")
 	if at := strings.TrimSpace(part(a, "policy")); at != "" {

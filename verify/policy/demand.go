@@ -30,7 +30,8 @@ type buildTerms struct {
 	entry      *builder
 	level      int64
 	buildType  string
-	parameters []string
+	ref        string // a pattern
+	parameters map[string]parameter
 }
 
 // githubHosted is the builder that GitHub runs itself.
@@ -167,7 +168,12 @@ func (r *reader) provenance(d *demand, n form.Node) {
 		"builder":    func(v form.Node) { at = v; r.builderOf(t, v) },
 		"level":      func(v form.Node) { t.level = v.Int(1, 3) },
 		"buildType":  func(v form.Node) { t.buildType = v.Text() },
-		"parameters": func(v form.Node) { t.parameters = v.Texts() },
+		"parameters": func(v form.Node) { t.parameters = readParameters(v) },
+		"ref": func(v form.Node) {
+			if t.ref = v.Text(); !refPattern(t.ref) {
+				v.Fail(reason.PolicyPattern, "refs/tags/PATTERN or refs/heads/PATTERN", fmt.Sprintf("%.80q", t.ref), "write refs/tags/v*")
+			}
+		},
 	})
 	n.Need("builder")
 	if t.entry == nil && t.builder != githubHosted && t.level > 1 {
@@ -237,12 +243,14 @@ func (r *reader) attestation(d *demand, n form.Node) {
 		"type": func(v form.Node) {
 			if d.kind = v.Text(); !strings.Contains(d.kind, "://") || strings.ContainsAny(d.kind, "* \t\n") {
 				v.Fail(reason.PolicyPattern, "the exact predicate type, a URL", fmt.Sprintf("%.80q", d.kind), "")
+			} else if read := versions(d.kind); read != nil {
+				v.Fail(reason.PolicyAttestationType, "a version that is read: "+strings.Join(read, " or "), d.kind, "type: "+read[0])
 			}
 		},
 		"cel": func(v form.Node) {
 			program, err := cel.Compile(v.Text())
 			if err != nil {
-				v.Fail(reason.PolicyExpression, "a CEL condition over predicate", err.Error(), "cel: predicate.result == 'PASS'")
+				v.Fail(reason.PolicyExpression, "a CEL condition over predicate, predicateType, subject, subjects, signer.*, now and signedAt", err.Error(), "cel: predicate.result == 'PASS'")
 			}
 			d.expression = expression{v.Text(), program}
 		},

@@ -111,8 +111,8 @@ func proposals(in Input, s evidence.Signer) (out []string) {
 			continue
 		}
 		switch t := c.PredicateType(); {
-		case t == evidence.PredicateSLSAProvenanceV1 && !seen[provenance]:
-			if b, err := readBuild(c.Predicate()); err == nil {
+		case slices.Contains(provenanceTypes, t) && !seen[provenance]:
+			if b, err := readBuild(t, c.Predicate()); err == nil {
 				seen[provenance] = true
 				out = append(out, proposeBuild(b, s))
 			}
@@ -128,7 +128,7 @@ func proposals(in Input, s evidence.Signer) (out []string) {
 func proposeBuild(b build, s evidence.Signer) string {
 	var t buildTerms
 	parts := []string{"by: [signer]"}
-	if r := b.repository(); r != "" {
+	if r := b.origin.repository; r != "" {
 		parts = append(parts, "source: "+scalar(r))
 	}
 	t.builder = githubHosted
@@ -138,9 +138,9 @@ func proposeBuild(b build, s evidence.Signer) string {
 		parts = append(parts, "builder: "+scalar(b.builder))
 	}
 	parts = append(parts, "buildType: "+scalar(b.buildType))
-	if extra := t.unexpected(b); extra != nil {
+	if extra := t.extra(b); extra != nil {
 		var all []string
-		for _, name := range append(t.known(b), extra...) {
+		for _, name := range extra {
 			all = append(all, scalar(name))
 		}
 		parts = append(parts, "parameters: ["+words(all)+"]")

@@ -139,12 +139,12 @@ func TestKeyless(t *testing.T) {
 		{"built", rule(built), release, evidence.PredicateSLSAProvenanceV1, attested(release), time.Hour, ""},
 		{"level-3-same-workflow", rule(strings.Replace(built, "level: 2", "level: 3", 1)), release, evidence.PredicateSLSAProvenanceV1, attested(release), time.Hour, "provenance-level"},
 		{"level-3-reusable", reusableRule(strings.Replace(built, "level: 2", "level: 3", 1)), ci, evidence.PredicateSLSAProvenanceV1, attested(ci), time.Hour, ""},
-		{"old-builder-id", rule(built), release, evidence.PredicateSLSAProvenanceV1, edit(func(_, _, run map[string]any) { run["builder"] = map[string]any{"id": githubRunner} }), time.Hour, ""},
+		{"old-builder-id", rule(built), release, evidence.PredicateSLSAProvenanceV1, edit(func(_, _, run map[string]any) { run["builder"] = map[string]any{"id": githubRunners[1]} }), time.Hour, ""},
 		{"own-runner", rule(built), change(func(s *evidence.Signer) { s.RunnerEnvironment = "self-hosted" }), evidence.PredicateSLSAProvenanceV1, attested(release), time.Hour, "provenance-wrong-builder"},
 		{"builder-is-another", rule(built), release, evidence.PredicateSLSAProvenanceV1, edit(func(_, _, run map[string]any) { run["builder"] = map[string]any{"id": ci.SAN} }), time.Hour, "provenance-wrong-builder"},
 		{"source-is-another", rule(built), release, evidence.PredicateSLSAProvenanceV1, edit(func(w, _, _ map[string]any) { w["repository"] = "https://github.com/acme/other" }), time.Hour, "provenance-contradicts-signer provenance-wrong-source"},
 		{"provenance-contradicts-signer", rule(built), release, evidence.PredicateSLSAProvenanceV1, edit(func(w, _, _ map[string]any) { w["path"] = ".github/workflows/test.yml" }), time.Hour, "provenance-contradicts-signer"},
-		{"ref-contradicts-signer", rule(built), release, evidence.PredicateSLSAProvenanceV1, edit(func(w, _, _ map[string]any) { w["ref"] = "refs/heads/main" }), time.Hour, "provenance-contradicts-signer"},
+		{"ref-contradicts-signer", rule(built), release, evidence.PredicateSLSAProvenanceV1, edit(func(w, _, _ map[string]any) { w["ref"] = "refs/heads/main" }), time.Hour, "provenance-contradicts-itself provenance-contradicts-signer"},
 		{"source-of-certificate", rule(strings.Replace(built, "acme/agent", "acme/other", 1)), release, evidence.PredicateSLSAProvenanceV1,
 			edit(func(_, b, _ map[string]any) {
 				b["buildType"] = "https://x.example/build"

@@ -26,7 +26,7 @@ func (d demand) accepts(k artifact.Kind, predicateType string) bool {
 	case bill:
 		return IsSBOM(predicateType)
 	case vulnerabilities:
-		return strings.HasPrefix(predicateType, vulnerabilitiesFamily)
+		return strings.HasPrefix(predicateType, vulnerabilitiesFamily) || predicateType == predicateCosignVuln
 	case attestation:
 		return predicateType == d.kind
 	case pin:

@@ -158,7 +158,7 @@ func (e *evaluation) judge(d demand, c evidence.Claim) judged {
 		j.until, f = d.scanned(c, e.in.Now)
 		j.faults = append(j.faults, f...)
 	case attestation:
-		j.faults = append(j.faults, d.expression.judge(c, e.in.Now)...)
+		j.faults = append(j.faults, d.attested(c, e.in.Now)...)
 	}
 	return j
 }
@@ -205,7 +205,7 @@ func (e *evaluation) meet(d demand, f Finding, met []judged) {
 		e.out.proved = append(e.out.proved, p)
 		f.Signers = append(f.Signers, name)
 		f.Evidence = append(f.Evidence, c.Envelope())
-		said = append(said, name+" = "+clip(c.Signer().String())+", of the "+p.level()+" "+c.Subject().String())
+		said = append(said, name+" = "+clip(c.Signer().String())+", of the "+p.level()+" "+c.Subject().String()+among(c))
 		e.ends(j.until)
 	}
 	f.Found = some(said)
@@ -218,6 +218,15 @@ func (e *evaluation) meet(d demand, f Finding, met []judged) {
 	}
 	e.out.met++
 	e.pass(f)
+}
+
+// among says that a statement speaks of other artifacts too. A model's names one
+// digest for all files.
+func among(c evidence.Claim) string {
+	if n := len(c.Subjects()); n > 1 {
+		return fmt.Sprintf(", one of %d subjects", n)
+	}
+	return ""
 }
 
 func (p Proved) level() string {

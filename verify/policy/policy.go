@@ -23,7 +23,8 @@
 //	RULE:    {match: PATTERN, digests: [DIGEST], until: TIME, reason: TEXT, formats: [WORD], require: [DEMAND]}
 //	DEMAND:  exactly one of
 //	  signature:       {by, threshold, maxAge}
-//	  provenance:      {by, threshold, maxAge, source, builder, level, buildType, parameters: [NAME]}
+//	  provenance:      {by, threshold, maxAge, source, ref: PATTERN, builder, level, buildType,
+//	                    parameters: [NAME] | {NAME: VALUE}}
 //	  sbom:            {by, threshold, maxAge, covers: executables | all, exceptions: [{path, digest}]}
 //	  vulnerabilities: {by, threshold, maxAge, deny: [critical, high, medium, low]}
 //	  attestation:     {by, threshold, maxAge, type: URL, cel: EXPRESSION}
@@ -60,6 +61,40 @@
 // a signer writes; only for vulnerabilities it is counted from the end of the scan,
 // which the report's signer states. A signature demand is met by cosign's signature predicate
 // (by OpenSSF's for models), never by another attestation of the same signer.
+//
+// # Provenance
+//
+// SLSA provenance v1 and v0.2 are held to the same terms. Where the build was
+// started from is read from one place: for GitHub's build types from the
+// parameter workflow, for BuildKit's (and for v0.2 of any) from configSource,
+// else from the parameter source, else from the only git dependency. ref takes
+// the patterns that an identity's ref takes. A certificate that names a workflow,
+// a repository or a ref must agree with it, and so must every git dependency on
+// the same repository.
+//
+// Each external parameter of the build must be named; null, {} and [] are no
+// parameter. A list gives names, with any value; a mapping gives the value, too,
+// which must be there and equal: text, an integer, true or false, lists and
+// mappings of these, compared whole. The parameter that names the source (workflow,
+// configSource, source; entryPoint for v0.2, whose other parameters are
+// invocation.parameters) needs no mention while it holds nothing else, as source
+// and ref are held to it.
+//
+// # Attestations
+//
+// A predicate of a known type must be read whole, and where it has a result that
+// must be a good one, whatever the condition says: SLSA verification summaries v1
+// (verificationResult PASSED; resourceUri and the policy's digest are needed),
+// in-toto's test results v0.1 (PASSED, with no failed test; WARNED is no pass),
+// simple verification results v0.1 and v0.2 (at least one property), releases
+// v0.1 and v0.2, SCAI reports v0.2 and v0.3, and the types of the other demands.
+// type must name a version that is read, where its family is known.
+// cel is a condition over the statement and its signer: see package cel. Whether a
+// summary's resourceUri is the artifact's name is for a condition to say.
+//
+// vulnerabilities takes in-toto's reports v0.1 and v0.2, and cosign's with the
+// result of Trivy, Grype or a SARIF writer in it. A severity that is not known
+// counts as denied.
 //
 // What is not checked: that a signature is genuine (package evidence makes
 // Claims), that the tree is the artifact's (the caller's word), and whether an

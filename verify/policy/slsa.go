@@ -2,10 +2,7 @@ package policy
 
 import (
 	"cmp"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -13,107 +10,43 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
-// build is what SLSA provenance v1 (https://slsa.dev/spec/v1.2/build-provenance)
-// says, as far as a demand can ask.
-type build struct {
-	buildType  string
-	builder    string
-	parameters object
-	sources    []string // repositories of the dependencies that are sources
-}
-
-func readBuild(raw json.RawMessage) (b build, err error) {
-	v, err := decode(raw)
-	if err != nil {
-		return build{}, err
-	}
-	root, ok := v.(map[string]any)
-	if !ok {
-		return build{}, errors.New("the predicate is not an object")
-	}
-	var p parser
-	definition := p.object(root, "buildDefinition", true)
-	b.buildType = p.text(definition, "buildType", true)
-	b.parameters = p.object(definition, "externalParameters", true)
-	p.object(definition, "internalParameters", false)
-	for _, dependency := range p.list(definition, "resolvedDependencies", false) {
-		uri := p.text(dependency, "uri", false)
-		if strings.HasPrefix(uri, "git+") {
-			b.sources = append(b.sources, source(uri))
-		}
-	}
-	run := p.object(root, "runDetails", true)
-	b.builder = p.text(p.object(run, "builder", true), "id", true)
-	p.object(run, "metadata", false)
-	return b, p.err
-}
-
-// source normalises a repository: host and path, without scheme, trailing slash
-// and .git, and for a git+ locator (SPDX 2.3, section 7.7) without the ref. A
-// locator with a user name is nobody's.
-func source(uri string) string {
-	s, git := strings.CutPrefix(uri, "git+")
-	if _, rest, ok := strings.Cut(s, "://"); ok {
-		s = rest
-	}
-	if host, _, _ := strings.Cut(s, "/"); strings.Contains(host, "@") {
-		return ""
-	}
-	if git {
-		s, _, _ = strings.Cut(s, "@")
-	}
-	return strings.TrimSuffix(strings.TrimSuffix(s, "/"), ".git")
-}
-
-// Build types whose external parameters are known.
-const (
-	githubAttest   = "https://actions.github.io/buildtypes/workflow/v1"
-	githubWorkflow = "https://slsa-framework.github.io/github-actions-buildtypes/workflow/v1"
-)
-
-// repository is the one source that the provenance builds from: the workflow's
-// repository for GitHub's build types, else an external parameter "source", else
-// the only git dependency.
-func (b build) repository() string {
-	if b.buildType == githubAttest || b.buildType == githubWorkflow {
-		w, _ := b.parameters["workflow"].(map[string]any)
-		s, _ := w["repository"].(string)
-		return source(s)
-	}
-	if v, ok := b.parameters["source"]; ok {
-		s, _ := v.(string)
-		return source(s)
-	}
-	if distinct := slices.Compact(slices.Sorted(slices.Values(b.sources))); len(distinct) == 1 {
-		return distinct[0]
-	}
-	return ""
-}
-
 // judge holds provenance against a demand's terms.
-func (t buildTerms) judge(c evidence.Claim) (out []fault) {
+func (t buildTerms) judge(c evidence.Claim) []fault {
+	const again = "build with a generator that writes SLSA provenance v1"
+	if !slices.Contains(provenanceTypes, c.PredicateType()) {
+		return []fault{{reason.ProvenanceUnsupported, strings.Join(provenanceTypes, " or "), clip(c.PredicateType()), again}}
+	}
+	b, err := readBuild(c.PredicateType(), c.Predicate())
+	if err != nil {
+		return []fault{{reason.ProvenanceMalformed, provenanceName(c.PredicateType()), clip(err.Error()), again}}
+	}
+	return t.held(b, c.Signer())
+}
+
+// held is in which ways a build is not the one that the terms expect.
+func (t buildTerms) held(b build, signer evidence.Signer) (out []fault) {
 	add := func(code reason.Code, expected, found, next string) {
 		out = append(out, fault{code, expected, clip(found), next})
 	}
-	if c.PredicateType() != evidence.PredicateSLSAProvenanceV1 {
-		add(reason.ProvenanceUnsupported, evidence.PredicateSLSAProvenanceV1, c.PredicateType(), "build with a generator that writes SLSA provenance v1")
-		return out
-	}
-	b, err := readBuild(c.Predicate())
-	if err != nil {
-		add(reason.ProvenanceMalformed, "SLSA provenance v1", err.Error(), "build with a generator that writes SLSA provenance v1")
-		return out
-	}
-	signer := c.Signer()
 	if t.source != "" {
-		if got := b.repository(); got != t.source {
+		if got := b.origin.repository; got != t.source {
 			add(reason.ProvenanceSource, t.source, got, change("source", got, "build from "+t.source))
 		} else if s := signer.SourceRepositoryURI; s != "" && source(s) != t.source {
 			add(reason.ProvenanceSource, t.source, source(s)+" in the signer's certificate", "build from "+t.source)
 		}
 	}
-	if config := b.workflow(); config != "" && signer.BuildConfigURI != "" && config != signer.BuildConfigURI {
-		add(reason.ProvenanceContradicts, signer.BuildConfigURI+", as the certificate says", config, "build and attest in one workflow")
+	switch got := b.origin.ref; {
+	case t.ref == "":
+	case got == "":
+		add(reason.ProvenanceRefAbsent, "a build of "+t.ref, "a build that names no ref", "build from a ref that matches "+t.ref+", with a generator that names it")
+	case !glob(t.ref, got):
+		add(reason.ProvenanceRef, t.ref, got, suggestRef(got, "build from a ref that matches "+t.ref))
+	}
+	if why := b.contradiction(); why != "" {
+		add(reason.ProvenanceContradictory, "one ref and commit of "+clip(b.origin.repository), why, "build with a generator that names each source once")
+	}
+	if expected, found := t.against(b, signer); expected != "" {
+		add(reason.ProvenanceContradicts, expected+", as the certificate says", found, "build and attest in one workflow")
 	}
 	if t.buildType != "" && b.buildType != t.buildType {
 		add(reason.ProvenanceBuildType, t.buildType, b.buildType, change("buildType", b.buildType, "build as "+t.buildType))
@@ -125,21 +58,33 @@ func (t buildTerms) judge(c evidence.Claim) (out []fault) {
 	case level < t.level:
 		add(reason.ProvenanceLevel, fmt.Sprintf("level %d", t.level), fmt.Sprintf("level %d: %s", level, why), fmt.Sprintf("level: %d", level))
 	}
-	if extra := t.unexpected(b); extra != nil {
-		add(reason.ProvenanceParameter, "external parameters "+words(t.known(b)), words(extra), "if they are right: parameters: ["+words(append(t.known(b), extra...))+"]")
-	}
-	return out
+	return append(out, t.inputs(b)...)
 }
 
-// workflow is the workflow that GitHub's build types name, as the certificate
-// would.
-func (b build) workflow() string {
-	if b.buildType != githubAttest && b.buildType != githubWorkflow {
-		return ""
+// suggestRef is the change that would accept a ref, where a policy may name it.
+func suggestRef(got, otherwise string) string {
+	if !refPattern(got) || strings.Contains(got, "*") {
+		return otherwise
 	}
-	w, _ := b.parameters["workflow"].(map[string]any)
-	part := func(name string) string { s, _ := w[name].(string); return s }
-	return part("repository") + "/" + part("path") + "@" + part("ref")
+	return change("ref", got, otherwise)
+}
+
+// against compares the provenance with the certificate of its signer: the
+// workflow, where the build type names one; else, where the terms ask for a ref,
+// the ref; and with either of them the commit.
+func (t buildTerms) against(b build, s evidence.Signer) (expected, found string) {
+	differ := func(certificate, provenance string) bool {
+		return certificate != "" && provenance != "" && certificate != provenance
+	}
+	switch {
+	case differ(s.BuildConfigURI, b.workflow):
+		return s.BuildConfigURI, b.workflow
+	case t.ref != "" && differ(s.SourceRepositoryRef, b.origin.ref):
+		return s.SourceRepositoryRef, b.origin.ref
+	case (t.ref != "" || b.workflow != "") && differ(s.SourceRepositoryDigest, b.origin.commit):
+		return "commit " + s.SourceRepositoryDigest, "commit " + b.origin.commit
+	}
+	return "", ""
 }
 
 func (t buildTerms) named() string {
@@ -170,9 +115,10 @@ func (t buildTerms) believed(b build, s evidence.Signer) (level int64, why strin
 	return 1, "a builder without an entry in builders: is believed up to level 1"
 }
 
-// githubRunner is the builder.id of older provenance from runners that GitHub
-// operates.
-const githubRunner = "https://github.com/actions/runner/github-hosted"
+// githubRunners are the builder.id of older provenance, v0.2 among it, from
+// runners that GitHub operates. The first says nothing of who operates the
+// runner; the certificate must.
+var githubRunners = [...]string{"https://github.com/actions/runner", "https://github.com/actions/runner/github-hosted"}
 
 // hosted says up to which level a build on GitHub's own runners is believed:
 // the certificate must say that it ran there. Level 3 needs a reusable workflow,
@@ -181,36 +127,10 @@ func (t buildTerms) hosted(b build, s evidence.Signer) (level int64, why string)
 	switch {
 	case s.Issuer != githubIssuer || s.RunnerEnvironment != githubHosted:
 		return 0, "runner " + cmp.Or(s.RunnerEnvironment, "none") + " of issuer " + cmp.Or(s.Issuer, "none") + " in the signer's certificate"
-	case b.builder != githubRunner && b.builder != s.BuildSignerURI:
+	case !slices.Contains(githubRunners[:], b.builder) && b.builder != s.BuildSignerURI:
 		return 0, "builder " + b.builder + ", and the certificate says " + s.BuildSignerURI
 	case s.BuildSignerURI == s.BuildConfigURI:
 		return 2, "the workflow that built also signed; level 3 needs a reusable workflow that signs"
 	}
 	return 3, "signed by the reusable workflow " + s.BuildSignerURI
-}
-
-// known are the external parameters that the terms allow.
-func (t buildTerms) known(b build) []string {
-	if t.parameters != nil {
-		return slices.Clone(t.parameters)
-	}
-	if b.buildType == githubAttest || b.buildType == githubWorkflow {
-		return []string{"workflow"}
-	}
-	return []string{"source"}
-}
-
-// unexpected are the external parameters beyond those; an empty object is no
-// parameter.
-func (t buildTerms) unexpected(b build) (out []string) {
-	known := t.known(b)
-	for _, name := range slices.Sorted(maps.Keys(b.parameters)) {
-		if m, ok := b.parameters[name].(map[string]any); ok && len(m) == 0 {
-			continue
-		}
-		if !slices.Contains(known, name) {
-			out = append(out, clip(name))
-		}
-	}
-	return out
 }

@@ -20,8 +20,18 @@ var severities = [...]string{"critical", "high", "medium", "low"}
 // skew is how far two honest clocks may differ.
 const skew = 5 * time.Minute
 
-// scan is an in-toto vulnerability report, v0.1 or v0.2
-// (in-toto/attestation spec/predicates/vuln.md).
+// Predicate types of vulnerability reports.
+const (
+	vulnerabilitiesV01  = vulnerabilitiesFamily + "/v0.1"
+	vulnerabilitiesV02  = vulnerabilitiesFamily + "/v0.2"
+	predicateCosignVuln = "https://cosign.sigstore.dev/attestation/vuln/v1"
+)
+
+// scanTypes are the reports that are read. The family's name alone is how its
+// specification calls it.
+var scanTypes = []string{vulnerabilitiesV02, vulnerabilitiesV01, vulnerabilitiesFamily, predicateCosignVuln}
+
+// scan is what a vulnerability report says.
 type scan struct {
 	finished time.Time
 	found    []weakness
@@ -29,31 +39,52 @@ type scan struct {
 
 type weakness struct {
 	id       string
-	severity string // one of severities, or "unknown"
+	severity string // one of severities, "negligible" or "unknown"
 }
 
-func readScan(raw json.RawMessage) (out scan, err error) {
-	v, err := decode(raw)
+func readScan(predicateType string, raw json.RawMessage) (out scan, err error) {
+	root, err := decodeObject(raw)
 	if err != nil {
 		return scan{}, err
 	}
-	root, ok := v.(map[string]any)
-	if !ok {
-		return scan{}, errors.New("the predicate is not an object")
-	}
 	var p parser
-	finished := p.text(p.object(root, "metadata", true), "scanFinishedOn", true)
-	for _, r := range p.list(p.object(root, "scanner", true), "result", true) {
+	if predicateType == predicateCosignVuln {
+		out = p.scanCosign(root)
+	} else {
+		out = p.scanInToto(root)
+	}
+	return out, p.err
+}
+
+// scanInToto reads a report of in-toto's own (in-toto/attestation
+// spec/predicates/vuln.md and vulns_02.md). v0.1 describes each vulnerability one
+// object deeper than v0.2, and shows it in its example as v0.2 does.
+func (p *parser) scanInToto(root object) (out scan) {
+	out.finished = p.finished(root)
+	scanner := p.object(root, "scanner", true)
+	p.time(p.object(scanner, "db", false), "lastUpdate", false)
+	for _, r := range p.list(scanner, "result", true) {
+		if inner, nested := r["vulnerability"]; nested {
+			o, isObject := inner.(map[string]any)
+			if _, both := r["id"]; both || !isObject {
+				p.fail("a result has both an id and a vulnerability, or one that is not an object")
+			}
+			r = o
+		}
 		w := weakness{id: p.text(r, "id", true), severity: "unknown"}
 		for _, s := range p.list(r, "severity", false) {
 			w.severity = worse(w.severity, severity(p.text(s, "method", false), s["score"]))
 		}
 		out.found = append(out.found, w)
 	}
-	if p.err == nil {
-		out.finished, p.err = time.Parse(time.RFC3339, finished)
-	}
-	return out, p.err
+	return out
+}
+
+// finished is when a scan ended.
+func (p *parser) finished(root object) time.Time {
+	metadata := p.object(root, "metadata", true)
+	p.span(metadata, "scanStartedOn", "scanFinishedOn")
+	return p.time(metadata, "scanFinishedOn", true)
 }
 
 // severity reads a score: a word, or a CVSS v3 base score.
@@ -103,12 +134,15 @@ func worse(a, b string) string {
 // severity, none of unknown severity, and a scan no older than maxAge. The time
 // is the signer's word, like the rest of the report.
 func (d demand) scanned(c evidence.Claim, now time.Time) (until time.Time, out []fault) {
-	s, err := readScan(c.Predicate())
+	if !slices.Contains(scanTypes, c.PredicateType()) {
+		return time.Time{}, []fault{{reason.VulnerabilitiesUnsupported, words(scanTypes), clip(c.PredicateType()), "attest as " + scanTypes[0]}}
+	}
+	s, err := readScan(c.PredicateType(), c.Predicate())
 	if err == nil && s.finished.After(now.Add(skew)) {
 		err = fmt.Errorf("scanFinishedOn %s is in the future", stamp(s.finished))
 	}
 	if err != nil {
-		return time.Time{}, []fault{{reason.VulnerabilitiesMalformed, "an in-toto vulnerability report", clip(err.Error()), "scan and attest anew"}}
+		return time.Time{}, []fault{{reason.VulnerabilitiesMalformed, "a vulnerability report of type " + c.PredicateType(), clip(err.Error()), "scan and attest anew"}}
 	}
 	if now.Sub(s.finished) > d.maxAge {
 		out = append(out, fault{reason.ClaimTooOld, "a scan at most " + span(d.maxAge) + " old at " + stamp(now), "finished " + stamp(s.finished), "scan and attest anew"})
@@ -134,16 +168,23 @@ func (x expression) judge(c evidence.Claim, now time.Time) []fault {
 	if err != nil {
 		return []fault{{reason.ConditionError, x.source, clip(err.Error()), "attest anew"}}
 	}
-	at, _ := c.Time()
-	return condition(x.program, x.source, v, now, at)
-}
-
-func condition(p cel.Program, source string, predicate any, now, at time.Time) []fault {
-	switch held, err := p.Holds(predicate, now, at); {
+	st := cel.Statement{PredicateType: c.PredicateType(), Predicate: v, Subject: c.Subject().String()}
+	for _, s := range c.Subjects() {
+		st.Subjects = append(st.Subjects, cel.Subject{Name: s.Name, Digest: s.SHA256.String()})
+	}
+	signer := c.Signer()
+	st.Signer = cel.Signer{Key: signer.Key, Issuer: signer.Issuer, SAN: signer.SAN, SANType: signer.SANType,
+		Repository: signer.SourceRepositoryURI, Ref: signer.SourceRepositoryRef, Workflow: signer.BuildConfigURI,
+		Trigger: signer.BuildTrigger, Runner: signer.RunnerEnvironment}
+	st.SignedAt, _ = c.Time()
+	held, err := x.program.Holds(st, now)
+	switch {
+	case errors.Is(err, cel.ErrCost):
+		return []fault{{reason.ConditionCost, x.source, clip(err.Error()), "ask for less: without loops inside of loops"}}
 	case err != nil:
-		return []fault{{reason.ConditionError, source, clip(err.Error()), "guard the member with has(...)"}}
+		return []fault{{reason.ConditionError, x.source, clip(err.Error()), "guard the member with has(...)"}}
 	case !held:
-		return []fault{{reason.ConditionFalse, source, "false", "meet the condition, and attest anew"}}
+		return []fault{{reason.ConditionFalse, x.source, "false", "meet the condition, and attest anew"}}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -73,6 +74,17 @@ func clip(s string) string {
 		return quoted
 	}
 	return s
+}
+
+// written is a value as JSON writes it, which a policy file may hold too.
+func written(v any) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return "a value that cannot be written"
+	}
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // change is the smallest change of the policy that would accept a value which

@@ -13,6 +13,7 @@ const (
 	PolicyThreshold       Code = "policy-threshold"
 	PolicyLevel           Code = "policy-level"
 	PolicyExpression      Code = "policy-expression"
+	PolicyAttestationType Code = "policy-attestation-type"
 )
 
 // Causes found in writing a policy.
@@ -65,15 +66,26 @@ const (
 	ProvenanceParameter   Code = "provenance-unexpected-parameter"
 	ProvenanceContradicts Code = "provenance-contradicts-signer"
 
+	ProvenanceRef             Code = "provenance-wrong-ref"
+	ProvenanceRefAbsent       Code = "provenance-ref-absent"
+	ProvenanceParameterWrong  Code = "provenance-wrong-parameter"
+	ProvenanceParameterAbsent Code = "provenance-parameter-absent"
+	ProvenanceContradictory   Code = "provenance-contradicts-itself"
+
 	SBOMFileUnlisted Code = "sbom-file-unlisted"
 	SBOMFileUnhashed Code = "sbom-file-unhashed"
 	SBOMFileMismatch Code = "sbom-file-mismatch"
 
-	VulnerabilitiesMalformed Code = "vulnerabilities-malformed"
-	VulnerabilityDenied      Code = "vulnerability-denied"
+	VulnerabilitiesMalformed   Code = "vulnerabilities-malformed"
+	VulnerabilitiesUnsupported Code = "vulnerabilities-unsupported"
+	VulnerabilityDenied        Code = "vulnerability-denied"
+
+	AttestationMalformed Code = "attestation-malformed"
+	AttestationFailed    Code = "attestation-failed"
 
 	ConditionFalse Code = "attestation-condition"
 	ConditionError Code = "attestation-condition-error"
+	ConditionCost  Code = "attestation-condition-cost"
 
 	ModelFormatDenied Code = "model-format-denied"
 	ModelFormatUnread Code = "model-format-unread"
@@ -91,6 +103,7 @@ var policyRows = []Row{
 	{PolicyThreshold, Usage, "a threshold exceeds the number of distinct signers", "verify/policy TestParse/threshold"},
 	{PolicyLevel, Usage, "a provenance level is demanded of a builder that has none", "verify/policy TestParse/level"},
 	{PolicyExpression, Usage, "a CEL condition does not compile to true or false", "verify/policy TestParse/expression"},
+	{PolicyAttestationType, Usage, "an attestation demand names a version of a known predicate type that is not read", "verify/policy TestParse/attestation-version"},
 
 	{InitUnproved, Denied, "policy init found no proved signature to write a rule for", "verify/policy TestInit/nothing-unproved"},
 	{InitChoice, Usage, "policy init found several signers and was not told which", "verify/policy TestInit/two-signers-choice"},
@@ -136,16 +149,25 @@ var policyRows = []Row{
 	{ProvenanceBuildType, Denied, "it was built by another kind of build", "verify/policy TestEvaluate/provenance-wrong-build-type"},
 	{ProvenanceParameter, Denied, "the build took an external parameter that the policy does not name", "verify/policy TestEvaluate/provenance-unexpected-parameter"},
 	{ProvenanceContradicts, Denied, "the provenance names another workflow than the certificate of its signer", "verify/policy TestKeyless/provenance-contradicts-signer"},
+	{ProvenanceRef, Denied, "it was built from a ref that the policy does not allow", "verify/policy TestEvaluate/provenance-wrong-ref"},
+	{ProvenanceRefAbsent, Denied, "the provenance does not say from which ref it was built", "verify/policy TestEvaluate/provenance-ref-absent"},
+	{ProvenanceParameterWrong, Denied, "an external parameter has another value than the policy says", "verify/policy TestEvaluate/provenance-wrong-parameter"},
+	{ProvenanceParameterAbsent, Denied, "the build took no external parameter that the policy gives a value", "verify/policy TestEvaluate/provenance-parameter-absent"},
+	{ProvenanceContradictory, Denied, "the provenance names two refs or commits of the source that it was built from", "verify/policy TestEvaluate/provenance-contradicts-itself"},
 
 	{SBOMFileUnlisted, Denied, "a file of the artifact is not in its SBOM", "verify/policy TestEvaluate/sbom-file-unlisted"},
 	{SBOMFileUnhashed, Denied, "the SBOM lists a file without sha256 and under no package", "verify/policy TestEvaluate/sbom-file-unhashed"},
 	{SBOMFileMismatch, Denied, "a file of the artifact is not the one its SBOM lists", "verify/policy TestEvaluate/sbom-file-mismatch"},
 
 	{VulnerabilitiesMalformed, Denied, "the vulnerability report lacks a required member or has one of the wrong type", "verify/policy TestEvaluate/vulnerabilities-malformed"},
+	{VulnerabilitiesUnsupported, Denied, "the vulnerability report is of a version that is not read", "verify/policy TestEvaluate/vulnerabilities-unsupported"},
 	{VulnerabilityDenied, Denied, "the report holds a vulnerability of a denied or unknown severity", "verify/policy TestEvaluate/vulnerability-denied"},
 
+	{AttestationMalformed, Denied, "the predicate is not what its type promises", "verify/policy TestEvaluate/attestation-malformed"},
+	{AttestationFailed, Denied, "the attestation is genuine, and says that what it reports did not pass", "verify/policy TestEvaluate/attestation-failed"},
 	{ConditionFalse, Denied, "the condition on the attestation is false", "verify/policy TestEvaluate/attestation-condition"},
 	{ConditionError, Denied, "the condition on the attestation cannot be evaluated", "verify/policy TestEvaluate/attestation-condition-error"},
+	{ConditionCost, Denied, "the condition on the attestation takes too long to evaluate", "verify/policy TestEvaluate/attestation-condition-cost"},
 
 	{ModelFormatDenied, Denied, "a file of the model has a format that the rule does not allow", "verify/policy TestEvaluate/model-format-denied"},
 	{ModelFormatUnread, CannotTell, "the rule limits formats, and nobody read the format of a file", "verify/policy TestEvaluate/model-format-unread"},

@@ -6,6 +6,7 @@ const (
 	SignKeyType       Code = "sign-key-type"
 	SignKeyPassphrase Code = "sign-key-passphrase"
 	SignPredicateType Code = "sign-predicate-type"
+	SignPredicate     Code = "sign-predicate-malformed"
 )
 
 var signRows = []Row{
@@ -13,4 +14,5 @@ var signRows = []Row{
 	{SignKeyType, Usage, "a private key file is not sealed in cosign's format", "verify/sign TestLoadRefuses/plain"},
 	{SignKeyPassphrase, Usage, "a private key does not open with this passphrase", "verify/sign TestLoadRefuses/passphrase"},
 	{SignPredicateType, Usage, "--type is neither a word that cosign knows nor a URI", "verify/sign TestPredicateType"},
+	{SignPredicate, Usage, "a predicate is not what the type promises that it is to be signed as", "cmd/ztlaunch TestScript/predicates"},
 }

@@ -1,14 +1,26 @@
-// Package cel holds conditions over a predicate, for what typed policy fields
-// cannot say. A condition is one expression of the Common Expression Language
+// Package cel holds conditions over a signed statement, for what typed policy
+// fields cannot say. A condition is one expression of the Common Expression Language
 // (https://github.com/google/cel-spec) that is true or false, over these variables:
 //
-//	predicate   the signed predicate: maps, lists, strings, numbers, booleans, null
-//	now         the time of the decision
-//	signedAt    the proved time of the signature, or the zero time
+//	predicate       the signed predicate: maps, lists, strings, numbers, booleans, null
+//	predicateType   what it is, a string
+//	subject         the artifact's digest by which the statement names it: "sha256:..."
+//	subjects        everything that the statement names, a list of maps of strings: name,
+//	                which is the signer's own word, and digest ("" if not by sha256)
+//	signer.key      the name of the key that signed; "" for a certificate
+//	signer.issuer, signer.san, signer.sanType, signer.repository, signer.ref,
+//	signer.workflow, signer.trigger, signer.runner
+//	                what the certificate says: URLs and words as it holds them, workflow
+//	                the one that was started; "" for a key and for what it does not say
+//	now             the time of the decision
+//	signedAt        the proved time of the signature, or the zero time
+//
+// All but predicate are typed: a mistyped name, or a comparison of a text with a
+// number, does not compile. Only the two keys of a subject are looked up as it runs.
 //
 // There is no input or output: the language has none and no function is added.
 // An expression is at most 4 KiB long and nested 32 deep; one evaluation may
-// spend 100,000 cost units (about a millisecond) and is then refused. An
+// spend 100,000 cost units (about a millisecond) and is then refused with ErrCost. An
 // expression that touches a member which the predicate lacks is an error, not
 // false: use has().
 //
@@ -23,7 +35,38 @@ import (
 	"time"
 
 	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/interpreter"
 )
+
+// Statement is what a condition is about.
+type Statement struct {
+	PredicateType string
+	Predicate     any // decoded JSON whose integers are int64 and other numbers float64
+	Subject       string
+	Subjects      []Subject
+	Signer        Signer
+	SignedAt      time.Time
+}
+
+// Subject is one artifact that a statement names.
+type Subject struct{ Name, Digest string }
+
+// Signer is who signed a statement.
+type Signer struct {
+	Key, Issuer, SAN, SANType, Repository, Ref, Workflow, Trigger, Runner string
+}
+
+// fields are the signer's variables.
+func (s Signer) fields() map[string]string {
+	return map[string]string{
+		"signer.key": s.Key, "signer.issuer": s.Issuer, "signer.san": s.SAN, "signer.sanType": s.SANType,
+		"signer.repository": s.Repository, "signer.ref": s.Ref, "signer.workflow": s.Workflow,
+		"signer.trigger": s.Trigger, "signer.runner": s.Runner,
+	}
+}
+
+// ErrCost is a condition that would take too long.
+var ErrCost = errors.New("the condition costs more than one evaluation may spend")
 
 const (
 	maxSource = 4 << 10
@@ -42,14 +85,21 @@ func Compile(source string) (Program, error) {
 	if len(source) > maxSource {
 		return Program{}, fmt.Errorf("%d bytes, at most %d", len(source), maxSource)
 	}
-	env, err := cel.NewEnv(
+	options := []cel.EnvOption{
 		cel.Variable("predicate", cel.DynType),
+		cel.Variable("predicateType", cel.StringType),
+		cel.Variable("subject", cel.StringType),
+		cel.Variable("subjects", cel.ListType(cel.MapType(cel.StringType, cel.StringType))),
 		cel.Variable("now", cel.TimestampType),
 		cel.Variable("signedAt", cel.TimestampType),
 		cel.CrossTypeNumericComparisons(true),
 		cel.ParserRecursionLimit(maxDepth),
 		cel.ParserExpressionSizeLimit(maxSource),
-	)
+	}
+	for name := range (Signer{}).fields() {
+		options = append(options, cel.Variable(name, cel.StringType))
+	}
+	env, err := cel.NewEnv(options...)
 	if err != nil {
 		return Program{}, oneLine(err)
 	}
@@ -67,14 +117,26 @@ func Compile(source string) (Program, error) {
 	return Program{program}, nil
 }
 
-// Holds evaluates the condition. predicate is decoded JSON whose integers are
-// int64 and other numbers float64.
-func (p Program) Holds(predicate any, now, signedAt time.Time) (bool, error) {
+// Holds evaluates the condition.
+func (p Program) Holds(st Statement, now time.Time) (bool, error) {
 	if p.Zero() {
 		return false, errors.New("no condition")
 	}
-	out, _, err := p.program.Eval(map[string]any{"predicate": predicate, "now": now, "signedAt": signedAt})
-	if err != nil {
+	subjects := make([]map[string]string, 0, len(st.Subjects))
+	for _, s := range st.Subjects {
+		subjects = append(subjects, map[string]string{"name": s.Name, "digest": s.Digest})
+	}
+	variables := map[string]any{"predicate": st.Predicate, "predicateType": st.PredicateType,
+		"subject": st.Subject, "subjects": subjects, "now": now, "signedAt": st.SignedAt}
+	for name, value := range st.Signer.fields() {
+		variables[name] = value
+	}
+	out, _, err := p.program.Eval(variables)
+	var cancelled interpreter.EvalCancelledError
+	switch {
+	case errors.As(err, &cancelled) && cancelled.Cause == interpreter.CostLimitExceeded:
+		return false, ErrCost
+	case err != nil:
 		return false, oneLine(err)
 	}
 	held, ok := out.Value().(bool)

@@ -1,6 +1,7 @@
 package cel
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,14 @@ var predicate = map[string]any{
 	"result": "PASS", "count": int64(3), "score": 0.5, "none": nil, "yes": true,
 	"tests":  []any{map[string]any{"name": "a", "ok": true}, map[string]any{"name": "b", "ok": false}},
 	"nested": map[string]any{"deep": map[string]any{"er": "x"}},
+}
+
+var statement = Statement{
+	PredicateType: "https://x/y", Predicate: predicate, Subject: "sha256:aa",
+	Subjects: []Subject{{"coder", "sha256:aa"}, {"other", ""}},
+	Signer: Signer{Issuer: "https://issuer.example", SAN: "https://x/w", SANType: "uri", Repository: "r", Ref: "refs/tags/v1",
+		Workflow: "w", Trigger: "push", Runner: "github-hosted"},
+	SignedAt: now.Add(-time.Hour),
 }
 
 func TestHolds(t *testing.T) {
@@ -37,6 +46,14 @@ func TestHolds(t *testing.T) {
 		{"predicate.result.matches('^P.*S$')", true, ""},
 		{"now == timestamp('2026-06-01T12:00:00Z')", true, ""},
 		{"now - signedAt < duration('2h')", true, ""},
+		{"predicateType == 'https://x/y'", true, ""},
+		{"subject == 'sha256:aa' && subjects.exists(s, s.digest == subject && s.name == 'coder')", true, ""},
+		{"size(subjects) == 1", false, ""},
+		{"subjects[1].digest == ''", true, ""},
+		{"signer.issuer == 'https://issuer.example' && signer.san.startsWith('https://') && signer.sanType == 'uri'", true, ""},
+		{"signer.repository == 'r' && signer.ref == 'refs/tags/v1' && signer.workflow == 'w' && signer.trigger == 'push' && signer.runner == 'github-hosted'", true, ""},
+		{"signer.key != ''", false, ""},
+		{"subjects[0].size == 'x'", false, "no such key"},
 		{"predicate.missing == 1", false, "no such key"},
 		{"predicate.result.x", false, "no such"},
 		{"predicate.count", false, "not true or false"},
@@ -47,7 +64,7 @@ func TestHolds(t *testing.T) {
 			t.Errorf("%s: %v", c.source, err)
 			continue
 		}
-		got, err := p.Holds(predicate, now, now.Add(-time.Hour))
+		got, err := p.Holds(statement, now)
 		if got != c.want || (err == nil) != (c.fails == "") || err != nil && !strings.Contains(err.Error(), c.fails) {
 			t.Errorf("%s: %v, %v", c.source, got, err)
 		}
@@ -57,6 +74,8 @@ func TestHolds(t *testing.T) {
 func TestCompileRefuses(t *testing.T) {
 	for _, source := range []string{
 		"", "1", "'x'", "predicate ==", "unknown == 1", "env('HOME') == ''", "readFile('/etc/passwd') != ''", "http.get('https://x') == 1",
+		"signer.isuer == 'x'", "signer == 'x'", "has(signer.key)", "signer.key == 1", "signer.key.name == 'x'", "signer['key'] == 'x'",
+		"subject == 1", "subject.name == 'x'", "subjects.exists(s, s.digest == 1)", "predicateType == true", "now == 'today'", "signedAt > 1",
 		"true; true", "now", "[1]", "true" + strings.Repeat(" ", maxSource), strings.Repeat("(", 200) + "true" + strings.Repeat(")", 200),
 	} {
 		p, err := Compile(source)
@@ -68,12 +87,12 @@ func TestCompileRefuses(t *testing.T) {
 			t.Errorf("%.60q: error of %d bytes: %q", source, len(err.Error()), err)
 		}
 	}
-	if held, err := (Program{}).Holds(predicate, now, now); held || err == nil {
+	if held, err := (Program{}).Holds(Statement{Predicate: predicate}, now); held || err == nil {
 		t.Error("the zero program holds")
 	}
 }
 
-// TestCost: an expression cannot run away.
+// TestCost: an expression cannot run away; that it would is an error of its own.
 func TestCost(t *testing.T) {
 	many := make([]any, 2000)
 	for i := range many {
@@ -83,7 +102,7 @@ func TestCost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if held, err := p.Holds(many, now, now); held || err == nil || !strings.Contains(err.Error(), "cost") {
+	if held, err := p.Holds(Statement{Predicate: many}, now); held || !errors.Is(err, ErrCost) {
 		t.Errorf("%v, %v", held, err)
 	}
 }
@@ -102,7 +121,7 @@ func FuzzCompile(f *testing.F) {
 			}
 			return
 		}
-		if held, err := p.Holds(predicate, now, now); held && err != nil {
+		if held, err := p.Holds(Statement{Predicate: predicate}, now); held && err != nil {
 			t.Fatalf("held with %v", err)
 		}
 	})
