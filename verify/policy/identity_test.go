@@ -263,9 +263,10 @@ func TestExactly(t *testing.T) {
 		"gitlab":   with(at("https://gitlab.example/a/b", "/.gitlab-ci.yml", "refs/heads/main"), func(s *evidence.Signer) { s.Issuer = "https://gitlab.example" }),
 		"no-build": {Issuer: "https://accounts.example", SAN: "spiffe://acme.example/ci", SANType: "uri"},
 	} {
-		p, err := Parse([]byte("identities: {release: {keyless: "+exactly(s).flow()+"}}\n"+image), "p", nil)
-		if err != nil {
-			t.Errorf("%s: %s: %v", name, exactly(s).flow(), err)
+		k, ok := exactly(s)
+		p, err := Parse([]byte("identities: {release: {keyless: "+k.flow()+"}}\n"+image), "p", nil)
+		if err != nil || !ok {
+			t.Errorf("%s: %s: %v", name, k.flow(), err)
 			continue
 		}
 		id := p.Identities()[0]

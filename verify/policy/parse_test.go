@@ -76,7 +76,7 @@ func TestParse(t *testing.T) {
 		{"keyless-no-repository", keyless("issuer: " + github + ", workflow: x.yml, ref: refs/tags/v1"), reason.FormMissingKey, "1"},
 		{"pattern-issuer-http", keyless("issuer: http://a, san: b"), reason.PolicyPattern, "1"},
 		{"pattern-issuer-star", keyless("issuer: \"https://*\", san: b"), reason.PolicyPattern, "1"},
-		{"pattern-san-star", keyless("issuer: https://a, san: \"*@acme.example\""), reason.PolicyPattern, "1"},
+		{"pattern-san-star", keyless("issuer: https://a, san: \"*@acme.*\""), reason.PolicyPattern, "1"},
 		{"pattern-repository-star", keyless("issuer: " + github + ", repository: acme/*, workflow: x.yml, ref: refs/tags/v1"), reason.PolicyPattern, "1"},
 		{"pattern-repository-short", keyless("issuer: https://gitlab.example, repository: a/b, workflow: x.yml, ref: refs/tags/v1"), reason.PolicyPattern, "1"},
 		{"pattern-repository-deep", keyless("issuer: " + github + ", repository: a/b/c, workflow: x.yml, ref: refs/tags/v1"), reason.PolicyPattern, "1"},

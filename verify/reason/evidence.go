@@ -26,6 +26,7 @@ const (
 	CertificateUntrusted        Code = "certificate-untrusted"
 	CertificateExpired          Code = "certificate-expired"
 	CertificateAuthorityExpired Code = "certificate-authority-expired"
+	CertificateUsage            Code = "certificate-usage"
 	SCTAbsent                   Code = "sct-absent"
 	SCTInvalid                  Code = "sct-invalid"
 
@@ -66,6 +67,7 @@ var evidenceRows = []Row{
 	{CertificateUntrusted, Denied, "no authority of the root issued the certificate", "verify/evidence TestKeylessRefuses/other-root"},
 	{CertificateExpired, Denied, "the certificate was not valid when the signature was made", "verify/evidence TestKeylessRefuses/N07"},
 	{CertificateAuthorityExpired, Denied, "the issuer was not valid, or not trusted, when the signature was made", "verify/evidence TestKeylessRefuses/N08"},
+	{CertificateUsage, Denied, "a private authority issued the certificate for another use than signing", "verify/evidence TestCertificateUsage/server"},
 	{SCTAbsent, Denied, "the certificate has no signed certificate timestamp", "verify/evidence TestKeylessRefuses/sct-absent"},
 	{SCTInvalid, Denied, "no certificate-transparency log of the root knows the certificate", "verify/evidence TestKeylessRefuses/sct-forged"},
 	{LogAbsent, Denied, "the bundle has no log entry", "verify/evidence TestKeylessRefuses/log-absent"},
