@@ -202,7 +202,7 @@ func (e *evaluation) meet(d demand, f Finding, met []judged) {
 		c, name := j.claim, d.by[j.identity].name
 		at, source := c.Time()
 		p := Proved{Identity: name, Signer: c.Signer(), Predicate: c.PredicateType(), Subject: c.Subject(),
-			Index: c.Subject() == e.in.Artifact.Index(), Time: at, Source: source, Envelope: c.Envelope()}
+			Index: c.Subject() == e.in.Artifact.Index(), Time: at, Source: source, Logs: c.Logs(), Envelope: c.Envelope()}
 		e.out.proved = append(e.out.proved, p)
 		f.Signers = append(f.Signers, name)
 		f.Evidence = append(f.Evidence, c.Envelope())

@@ -1,6 +1,7 @@
 package verifytest
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
@@ -34,7 +35,7 @@ func newAuthority(t testing.TB, name string, parent *authority, until time.Time,
 	if parent != nil {
 		issuer = *parent
 	}
-	return authority{cert: create(t, template, issuer, k), key: k}
+	return authority{cert: create(t, template, issuer, k.Public()), key: k}
 }
 
 // ca shapes a certificate that issues others for one purpose.
@@ -56,9 +57,9 @@ func stamps(c *x509.Certificate) {
 	c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Critical: true, Value: usage}}
 }
 
-func create(t testing.TB, template *x509.Certificate, issuer authority, subject *ecdsa.PrivateKey) *x509.Certificate {
+func create(t testing.TB, template *x509.Certificate, issuer authority, subject crypto.PublicKey) *x509.Certificate {
 	t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, template, issuer.cert, subject.Public(), issuer.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer.cert, subject, issuer.key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +103,7 @@ func (s *Sigstore) issue(t testing.TB, who evidence.Signer, k *ecdsa.PrivateKey,
 	if o.Template != nil {
 		o.Template(template)
 	}
-	c := create(t, template, s.issuer, k)
+	c := create(t, template, s.issuer, k.Public())
 	if o.SCT == SCTAbsent {
 		return c
 	}
@@ -119,7 +120,7 @@ func (s *Sigstore) issue(t testing.TB, who evidence.Signer, k *ecdsa.PrivateKey,
 		scts = append(scts, s.sct(t, s.ct2, s.ct2.key, c, o.IssuedAt))
 	}
 	template.ExtraExtensions = append(template.ExtraExtensions, timestamps(t, scts))
-	return create(t, template, s.issuer, k)
+	return create(t, template, s.issuer, k.Public())
 }
 
 // timestamps is the extension with signed certificate timestamps (RFC 6962,

@@ -1,7 +1,7 @@
 package verifytest
 
 import (
-	"bytes"
+	"crypto"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -71,13 +71,9 @@ type PrivateOptions struct {
 	Witnessed   Options
 }
 
-// Attest signs an in-toto statement as who.SAN, and gives the bundle.
-func (p *Private) Attest(t testing.TB, who evidence.Signer, statement []byte, o PrivateOptions) []byte {
+// Certify issues a certificate in DER.
+func (p *Private) Certify(t testing.TB, who evidence.Signer, public crypto.PublicKey, o PrivateOptions) []byte {
 	t.Helper()
-	k := newKey(t)
-	if o.Key != nil {
-		k = o.Key.private
-	}
 	template := &x509.Certificate{
 		SerialNumber: serial(t), NotBefore: o.From, NotAfter: o.Until, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}, ExtraExtensions: []pkix.Extension{san(t, who)},
@@ -91,12 +87,22 @@ func (p *Private) Attest(t testing.TB, who evidence.Signer, statement []byte, o 
 	if o.Template != nil {
 		o.Template(template)
 	}
-	cert := create(t, template, p.issuer, k)
+	return create(t, template, p.issuer, public).Raw
+}
+
+// Attest signs an in-toto statement as who.SAN, and gives the bundle.
+func (p *Private) Attest(t testing.TB, who evidence.Signer, statement []byte, o PrivateOptions) []byte {
+	t.Helper()
+	k := newKey(t)
+	if o.Key != nil {
+		k = o.Key.private
+	}
+	cert := p.Certify(t, who, k.Public(), o)
 	if o.Forged {
 		k = newKey(t)
 	}
 	b := envelope(t, k, statement)
-	leaf := &protocommon.X509Certificate{RawBytes: bytes.Clone(cert.Raw)}
+	leaf := &protocommon.X509Certificate{RawBytes: cert}
 	b.VerificationMaterial = &protobundle.VerificationMaterial{Content: &protobundle.VerificationMaterial_Certificate{Certificate: leaf}}
 	if o.Chain {
 		b.MediaType = "application/vnd.dev.sigstore.bundle+json;version=0.2"
@@ -105,7 +111,7 @@ func (p *Private) Attest(t testing.TB, who evidence.Signer, statement []byte, o 
 		}}
 	}
 	if o.Witness != nil {
-		o.Witness.witness(t, b, pem.Block{Type: certificate, Bytes: cert.Raw}, o.Witnessed.filled())
+		o.Witness.witness(t, b, pem.Block{Type: certificate, Bytes: cert}, o.Witnessed.filled())
 	}
 	return write(t, b)
 }
