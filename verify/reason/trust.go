@@ -20,5 +20,5 @@ var trustRows = []Row{
 	{TrustRootAbsent, Denied, "a certificate was to be checked, but only keys are trusted", "verify/trust TestRootAbsent"},
 	{TrustRootMalformed, Usage, "a trusted_root.json cannot be read strictly", "verify/trust TestFromJSONRefuses"},
 	{TrustRootTooLarge, Usage, "a trusted_root.json is over the size limit", "verify/trust TestFromJSONRefuses/too-large"},
-	{TrustRootWindow, Usage, "an authority or log in a trusted_root.json does not say since when it is valid", "verify/trust TestFromJSONRefuses/no-start-ca"},
+	{TrustRootWindow, Usage, "an authority or log in a trusted_root.json does not say since when it is valid", "verify/trust TestN12TrustedRootWithoutStart"},
 }
