@@ -266,6 +266,7 @@ func TestN16Issuer(t *testing.T) {
 // request or tag.
 func TestN17AttackersRef(t *testing.T) {
 	refuses(t, exactRelease, 12, "ref-", "signer-other-ref")
+	refuses(t, "issuer: "+github+", repository: acme/agent, ref: refs/tags/v*, unsafeRegex: {workflow: .+}", 2, "ref-mixed", "ref-branch") // the ref is no part of the path
 	san := "issuer: " + github + ", san: \"" + agent + "/" + flow + "@refs/tags/v*\""
 	refuses(t, san, 8, "ref-branch", "ref-pull", "ref-slash", "ref-other-tag", "ref-prefix", "ref-short", "ref-case", "ref-trailing", "ref-tab", "ref-newline")
 }

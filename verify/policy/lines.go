@@ -7,7 +7,7 @@ import "fmt"
 func (p Policy) lines() (out []string) {
 	for _, id := range p.identities {
 		from, until := id.key.Window()
-		out = append(out, fmt.Sprintf("identity %s = %s %v %v", id.name, id, from, until))
+		out = append(out, fmt.Sprintf("identity %s = %s %v %v %s", id.name, id, from, until, id.certificate.Authority.Sum()))
 	}
 	for _, b := range p.builders {
 		out = append(out, fmt.Sprintf("builder %s = %q level %d by %q", b.name, b.id, b.level, spoken(b.by)))

@@ -134,6 +134,9 @@ func TestParseAuthorityRefuses(t *testing.T) {
 			if code(err) != c.code || !a.Zero() {
 				t.Errorf("%v, want %s", err, c.code)
 			}
+			if name == "twice" && !strings.Contains(err.Error(), "one certificate twice") {
+				t.Errorf("%v does not say what is wrong", err)
+			}
 		})
 	}
 }
