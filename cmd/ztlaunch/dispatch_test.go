@@ -7,22 +7,37 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
-// TestPanic has a fault of ztlaunch's own end as one: 5, and 125 for run.
-func TestPanic(t *testing.T) {
-	faults := map[string]int{"verify --audit localhost/a": 5, "adopt oci-layout:./a --as b": 5}
+// A panic ends as a fault of ztlaunch's own, whatever was printed before: 5, and
+// 125 for run, never 0; with --json as one failure that agrees.
+func TestN40PanicIsNoSuccess(t *testing.T) {
+	faults := map[string]int{"verify --audit localhost/a": 5, "adopt oci-layout:./a --as b": 5, "verify --json --audit localhost/a": 5}
 	if runtime.GOOS == "linux" { // elsewhere run looks at nothing
 		faults["run localhost/a"] = 125
 	}
 	for line, want := range faults {
 		var out, errs bytes.Buffer
 		w := world{out: &out, err: &errs, env: func(string) (string, bool) { return "", false },
-			now: func() time.Time { panic("the clock broke") }, root: t.TempDir()}
+			now: func() time.Time { panic("the clock\x1b broke") }, root: t.TempDir()}
 		status := dispatch(w, strings.Fields(line))
-		if status != want || !strings.Contains(errs.String(), "internal: the clock broke") {
+		if status != want || status == 0 || !strings.Contains(errs.String(), "internal: the clock? broke") {
 			t.Errorf("%s: status %d, want %d: %s", line, status, want, errs.String())
 		}
+		if !strings.Contains(line, "--json") {
+			continue
+		}
+		var f failure
+		if err := json.Unmarshal(out.Bytes(), &f); err != nil || f.Exit != status || f.Code != reason.InternalFault || f.Next == "" {
+			t.Errorf("%s: %v: %s", line, err, out.String())
+		}
+	}
+	var out, errs bytes.Buffer
+	w := world{out: &out, err: &errs, env: func(string) (string, bool) { panic("no environment") }, now: time.Now}
+	if status := dispatch(w, []string{"policy", "check", "absent.yaml"}); status == 0 {
+		t.Errorf("status 0: %s", errs.String())
 	}
 }
 

@@ -80,8 +80,14 @@ func verbs() []verb {
 }
 
 // dispatch runs one verb and returns the exit status. A panic is status 5, or
-// 125 for run: never success.
+// 125 for run: never success, whatever was printed before it.
 func dispatch(w world, args []string) (status int) {
+	name := ""
+	defer func() {
+		if fault := recover(); fault != nil {
+			status = w.broke(name, args, fault)
+		}
+	}()
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
 		switch flag, value, joined := strings.Cut(args[0], "="); {
 		case flag == "--root" && joined:
@@ -119,14 +125,6 @@ func dispatch(w world, args []string) (status int) {
 		fmt.Fprintf(w.err, "ztlaunch: unknown verb %q%s; see ztlaunch help\n", args[0], meant(args[0], names))
 		return 2
 	}
-	defer func() {
-		if fault := recover(); fault != nil {
-			fmt.Fprintf(w.err, "ztlaunch %s: internal: %v\n%s", all[i].name, fault, stack())
-			status = 5
-			if all[i].name == "run" {
-				status = 125
-			}
-		}
-	}()
+	name = all[i].name
 	return all[i].run(context.Background(), w, args[1:])
 }

@@ -136,6 +136,7 @@ func policyCheck(w world, args []string) int {
 		File       string        `json:"file"`
 		Digest     digest.Digest `json:"digest"`
 		Identities []string      `json:"identities"`
+		Unsafe     []string      `json:"unsafeRegex,omitempty"` // NAME.FIELD
 	}
 	var good []checked
 	var lines strings.Builder
@@ -144,12 +145,18 @@ func policyCheck(w world, args []string) int {
 		if err != nil {
 			return w.fail("policy", err)
 		}
-		var names []string
+		var names, unsafe []string
 		for _, id := range p.Identities() {
 			names = append(names, id.Name())
+			for _, field := range id.Keyless().Unsafe() {
+				unsafe = append(unsafe, id.Name()+"."+field)
+			}
 		}
-		good = append(good, checked{file, p.Digest(), names})
+		good = append(good, checked{file, p.Digest(), names, unsafe})
 		fmt.Fprintf(&lines, "%s: good, %s, identities %s\n", file, p.Digest(), strings.Join(names, ", "))
+		for _, where := range unsafe {
+			fmt.Fprintf(&lines, "%s: unsafe: a regular expression decides about %s\n", file, where)
+		}
 	}
 	return w.done("policy", struct {
 		header

@@ -22,6 +22,7 @@ type attached struct {
 	fetch.Attachment
 	Predicate string     `json:"predicate,omitempty"`
 	Claims    string     `json:"claimsSigner,omitempty"`
+	Caller    string     `json:"claimsCaller,omitempty"` // the workflow that called the one that signed
 	LoggedAt  *time.Time `json:"claimsTime,omitempty"`
 	Malformed string     `json:"malformed,omitempty"`
 }
@@ -116,7 +117,7 @@ func describe(a fetch.Attachment) attached {
 	}
 	p := e.Preview()
 	line.Predicate = p.PredicateType
-	line.Claims = p.Signer.SAN
+	line.Claims, line.Caller = p.Signer.SAN, p.Signer.Caller()
 	if line.Claims == "" {
 		line.Claims = "key " + trust.Spell(p.KeyHint)
 	}
@@ -145,6 +146,9 @@ func (l listing) text() string {
 			what = a.MediaType
 		}
 		fmt.Fprintf(&b, "  %-14s %s\n    %-12s %s\n    %-12s %s\n", a.Where, clean(what), "on", a.Subject, "says", clean(a.Claims))
+		if a.Caller != "" {
+			fmt.Fprintf(&b, "    %-12s %s\n", "called by", clean(a.Caller))
+		}
 	}
 	for _, p := range l.Problems {
 		fmt.Fprintf(&b, "  incomplete     %s: %s\n", p.Code, p.What)

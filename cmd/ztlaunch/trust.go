@@ -24,7 +24,7 @@ import (
 // trustFlags say whom to believe: a policy file, or one exact signer for this
 // one run in cosign's words.
 type trustFlags struct {
-	policy, key, identity, issuer, root string
+	policy, key, identity, issuer, chain, root string
 }
 
 func (f *trustFlags) declare(fs *pflag.FlagSet) {
@@ -32,6 +32,7 @@ func (f *trustFlags) declare(fs *pflag.FlagSet) {
 	fs.StringVar(&f.key, "key", "", "believe this public key, and nobody else, for this once")
 	fs.StringVar(&f.identity, "certificate-identity", "", "believe this certificate name, exactly, for this once")
 	fs.StringVar(&f.issuer, "certificate-oidc-issuer", "", "the issuer of --certificate-identity")
+	fs.StringVar(&f.chain, "certificate-chain", "", "or the PEM certificates of the private authority of --certificate-identity")
 	fs.StringVar(&f.root, "trusted-root", "", "trusted_root.json (default: the embedded public-good root)")
 }
 
@@ -55,26 +56,36 @@ func (f *trustFlags) load(w world, refs ...artifact.Reference) (policy.Policy, t
 		return policy.Policy{}, trust.Root{}, err
 	}
 	root := trust.Root{}
-	if p.Keyless() {
+	if p.Keyless() || f.root != "" {
 		if root, err = f.trustRoot(); err != nil {
 			return policy.Policy{}, trust.Root{}, err
 		}
 	}
-	return p, root.With(p.Keys()...), nil
+	return p, root.With(p.Keys()...).WithAuthorities(p.Authorities()...), nil
 }
 
 func (f *trustFlags) find(w world, refs []artifact.Reference) (policy.Policy, error) {
 	switch {
 	case f.key != "" && (f.identity != "" || f.policy != ""), f.policy != "" && f.identity != "":
 		return policy.Policy{}, wrong("read the flags", "one of --policy, --key and --certificate-identity", "drop the others")
-	case (f.identity == "") != (f.issuer == ""):
-		return policy.Policy{}, wrong("read the flags", "--certificate-identity together with --certificate-oidc-issuer", "give both")
+	case (f.identity == "") != (f.issuer == "" && f.chain == "") || f.issuer != "" && f.chain != "":
+		return policy.Policy{}, wrong("read the flags", "--certificate-identity together with --certificate-oidc-issuer or --certificate-chain", "give it and one of them")
 	case f.key != "":
 		key, err := readKey(f.key)
 		if err != nil {
 			return policy.Policy{}, err
 		}
 		return policy.OneRun(policy.Signer{Key: key}, refs...)
+	case f.chain != "":
+		raw, err := readCapped(f.chain, trust.MaxAuthoritySize)
+		if err != nil {
+			return policy.Policy{}, err
+		}
+		authority, err := trust.ParseAuthority(raw)
+		if err != nil {
+			return policy.Policy{}, err
+		}
+		return policy.OneRun(policy.Signer{Authority: authority, SAN: f.identity}, refs...)
 	case f.identity != "":
 		return policy.OneRun(policy.Signer{Issuer: f.issuer, SAN: f.identity}, refs...)
 	case f.policy != "":
@@ -99,7 +110,7 @@ func (f *trustFlags) believed() string {
 			return "for this once: key " + k.ID()
 		}
 	case f.identity != "":
-		return "for this once: " + f.identity + " of " + f.issuer
+		return "for this once: " + f.identity + " of " + cmp.Or(f.issuer, "the authority in "+f.chain)
 	}
 	return ""
 }
@@ -130,7 +141,7 @@ func orElse(places []string) string {
 	return " or " + places[1]
 }
 
-// readPolicy reads a policy file and the key files that it names.
+// readPolicy reads a policy file and the key and certificate files that it names.
 func readPolicy(file string) (policy.Policy, error) {
 	raw, err := readCapped(file, 1<<20)
 	if err != nil {
@@ -140,7 +151,7 @@ func readPolicy(file string) (policy.Policy, error) {
 	if err != nil {
 		return policy.Policy{}, &reason.Error{Code: reason.FileUnreadable, What: "find " + file, Err: err}
 	}
-	return policy.Parse(raw, abs, func(name string) ([]byte, error) { return readCapped(name, trust.MaxKeySize) })
+	return policy.Parse(raw, abs, func(name string) ([]byte, error) { return readCapped(name, trust.MaxAuthoritySize) })
 }
 
 // readKey reads a public key file.

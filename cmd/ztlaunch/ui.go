@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -90,6 +91,20 @@ func (w world) fail(verb string, err error) int {
 		_ = writeJSON(w.out, asFailure(err, exit)) // a closed output changes nothing: the refusal stands
 	}
 	refusal(w.err, verb, err)
+	return exit
+}
+
+// broke prints a fault of ztlaunch's own, with --json as JSON too where standard
+// output is ours, and returns the exit status.
+func (w world) broke(verb string, args []string, fault any) int {
+	exit := reason.InternalFault.Class().Exit()
+	if verb == "run" {
+		exit = 125
+	} else if slices.Contains(args, "--json") {
+		_ = writeJSON(w.out, failure{Schema: "ztlaunch.failure/v1", Exit: exit, Code: reason.InternalFault,
+			What: clean(verb), Found: clean(fmt.Sprint(fault)), Next: reason.InternalFault.Next()}) // a closed output changes nothing
+	}
+	fmt.Fprintf(w.err, "ztlaunch %s: internal: %s\n%s", verb, clean(fmt.Sprint(fault)), stack())
 	return exit
 }
 

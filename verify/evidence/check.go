@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/tlog"
 	sigverify "github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/trust"
@@ -69,7 +70,8 @@ func CheckBlob(e Envelope, r trust.Root, blob []byte, now time.Time) (Claim, err
 // proof is who signed, and by when.
 type proof struct {
 	signer Signer
-	logged bool
+	key    string   // trust.Key ID of the key that verified
+	logs   []string // distinct, sorted
 	times  []witnessed
 }
 
@@ -88,9 +90,12 @@ func (e Envelope) claim(r trust.Root, subject digest.Digest, message []byte, now
 	}
 	s := signed{Bundle: b, envelope: e, subject: subject, message: message, now: now}
 	var p proof
-	if e.bundle.GetVerificationMaterial().GetPublicKey() != nil {
+	switch leaf := leafOf(e.bundle.GetVerificationMaterial()); {
+	case e.bundle.GetVerificationMaterial().GetPublicKey() != nil:
 		p, err = s.keyed(r)
-	} else {
+	case len(r.Authorities()) > 0 && leaf != nil && !issued(leaf):
+		p, err = s.certified(r, leaf)
+	default:
 		p, err = s.keyless(r)
 	}
 	if err != nil {
@@ -105,7 +110,7 @@ func (e Envelope) claim(r trust.Root, subject digest.Digest, message []byte, now
 			}
 		}
 	}
-	c := Claim{signer: p.signer, subject: subject, logged: p.logged, envelope: e.sum}
+	c := Claim{signer: p.signer, subject: subject, key: p.key, logs: p.logs, envelope: e.sum}
 	if len(p.times) > 0 {
 		first := slices.MinFunc(p.times, func(a, b witnessed) int {
 			return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.source, b.source))
@@ -128,6 +133,15 @@ type signed struct {
 	subject  digest.Digest
 	message  []byte // what was signed, when there is no statement
 	now      time.Time
+	only     *tlog.Entry // the one log entry to look at; nil for all
+}
+
+// TlogEntries are the bundle's log entries, or the one to look at.
+func (s signed) TlogEntries() ([]*tlog.Entry, error) {
+	if s.only != nil {
+		return []*tlog.Entry{s.only}, nil
+	}
+	return s.Bundle.TlogEntries()
 }
 
 // Version hides the bundle's version from sigstore-go, which uses it for one
@@ -148,6 +162,8 @@ func next(code reason.Code) string {
 	switch code {
 	case reason.SignatureUnknownKey, reason.KeyOutsideWindow:
 		return "--key FILE, or name the signer's key in the policy"
+	case reason.CertificateUsage:
+		return "sign with a certificate for code signing"
 	case reason.LogUnknown, reason.CertificateUntrusted, reason.SCTInvalid, reason.TimestampInvalid, reason.CertificateAuthorityExpired:
 		return "--trusted-root FILE, the root of the instance that signed it"
 	case reason.EnvelopeNotDSSE:
@@ -162,7 +178,8 @@ func (s signed) keyless(r trust.Root) (proof, error) {
 	if err != nil {
 		return proof{}, err
 	}
-	signer, err := identity(leafOf(s.GetVerificationMaterial()))
+	leaf := leafOf(s.GetVerificationMaterial())
+	signer, err := identity(leaf)
 	if err != nil {
 		return proof{}, s.refuse(reason.CertificateIdentity, "one subject alternative name and one issuer", "", err)
 	}
@@ -190,7 +207,20 @@ func (s signed) keyless(r trust.Root) (proof, error) {
 	if err != nil {
 		return proof{}, s.diagnose(material, err)
 	}
-	p := proof{signer: signer, logged: true}
+	p := proof{signer: signer}
+	key, err := trust.NewKey(leaf.PublicKey)
+	if err != nil {
+		return proof{}, s.refuse(reason.CertificateUntrusted, "a certificate for a key that is strong enough", "", err)
+	}
+	p.key = key.ID()
+	// Again, entry by entry: sigstore-go counts logs and does not name them, and
+	// passes over an entry whose promise is forged when another one holds.
+	if p.logs, _, err = s.logged(material); err != nil {
+		return proof{}, err
+	}
+	if len(p.logs) == 0 {
+		return proof{}, s.refuse(reason.LogAbsent, "an entry of a log of the root", "none", nil)
+	}
 	for _, t := range result.VerifiedTimestamps {
 		source := TimeTSA
 		if t.Type == "Tlog" {

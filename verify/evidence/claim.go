@@ -29,14 +29,16 @@ func (s TimeSource) String() string {
 	return "none"
 }
 
-// Signer is who signed. Either Key is set, or the fields of a certificate
-// are, byte for byte as the certificate holds them.
+// Signer is who signed: a key, or whoever a certificate names. Of Key, Issuer
+// and Authority exactly one is set. The fields of a certificate are byte for byte
+// as it holds them; those below SANType only where there is an Issuer.
 type Signer struct {
-	Key string // trust.Key ID, "" if keyless
+	Key string // trust.Key ID, "" for a certificate
 
-	Issuer  string // OIDC issuer: 1.3.6.1.4.1.57264.1.8, or .1.1 in old certificates
-	SAN     string // the one subject alternative name
-	SANType string // "uri", "email" or "other"
+	Authority string // the root of the private authority that issued the certificate: trust.AuthorityID
+	Issuer    string // OIDC issuer: 1.3.6.1.4.1.57264.1.8, or .1.1 in old certificates
+	SAN       string // the one subject alternative name
+	SANType   string // "uri", "email" or "other"; of a private authority also "dns"
 
 	BuildSignerURI                      string // .1.9
 	BuildSignerDigest                   string // .1.10
@@ -61,19 +63,36 @@ type Signer struct {
 	GitHubWorkflowRef        string // .1.6
 }
 
-// Keyless says whether a certificate named the signer.
-func (s Signer) Keyless() bool { return s.Key == "" && s.SAN != "" }
+// Keyless says whether a certificate with an OIDC issuer named the signer.
+func (s Signer) Keyless() bool { return s.Key == "" && s.Authority == "" && s.SAN != "" }
+
+// Certified says whether a certificate of a private authority named the signer.
+func (s Signer) Certified() bool { return s.Key == "" && s.Authority != "" && s.SAN != "" }
+
+// Caller is the workflow that was started (.1.18) where another one signed, as a
+// reusable workflow does; else "".
+func (s Signer) Caller() string {
+	if s.BuildConfigURI == s.BuildSignerURI {
+		return ""
+	}
+	return s.BuildConfigURI
+}
 
 // String is the signer in one line, for people: the key's name, or the
-// certificate's name and issuer.
+// certificate's name, its issuer, and the workflow that called the one that
+// signed.
 func (s Signer) String() string {
 	switch {
 	case s.Key != "":
 		return "key " + s.Key
-	case s.SAN != "":
-		return s.SAN + " (" + s.Issuer + ")"
+	case s.SAN == "":
+		return "nobody"
+	case s.Authority != "":
+		return s.SAN + " (authority " + s.Authority + ")"
+	case s.Caller() != "":
+		return s.SAN + " (" + s.Issuer + "), called by " + s.Caller()
 	}
-	return "nobody"
+	return s.SAN + " (" + s.Issuer + ")"
 }
 
 // Claim is what a signer proved to have said: this predicate, of this subject,
@@ -85,7 +104,8 @@ type Claim struct {
 	predicate     json.RawMessage
 	subject       digest.Digest
 	subjects      []Subject
-	logged        bool
+	key           string
+	logs          []string
 	at            time.Time
 	source        TimeSource
 	envelope      digest.Digest
@@ -115,8 +135,16 @@ func (c Claim) Subject() digest.Digest { return c.subject }
 // spoke of other artifacts too.
 func (c Claim) Subjects() []Subject { return slices.Clone(c.subjects) }
 
+// Key is the name (trust.Key.ID) of the key that the signature was proved with,
+// a certificate's too: one key under several names is one signer.
+func (c Claim) Key() string { return c.key }
+
+// Logs are the transparency logs of the Root that hold the signature, each once,
+// by their IDs in hex, sorted.
+func (c Claim) Logs() []string { return slices.Clone(c.logs) }
+
 // Logged says whether a transparency log of the Root holds the signature.
-func (c Claim) Logged() bool { return c.logged }
+func (c Claim) Logged() bool { return len(c.logs) > 0 }
 
 // Time is the earliest moment by which the signature is proved to have
 // existed, and who proves it; zero and TimeNone when nobody does.

@@ -75,7 +75,7 @@ func (s signed) diagnoseEntry(m root.TrustedMaterial, log *root.TransparencyLog,
 			return s.refuse(reason.CertificateExpired,
 				"a certificate valid at "+at.UTC().Format(time.RFC3339), span(leaf.NotBefore, leaf.NotAfter), nil)
 		}
-		if tried, ok := m.(material); ok {
+		if tried, ok := m.(material); ok && !tried.key.key.Zero() {
 			if err := s.inWindow(tried.key.key, at); err != nil {
 				return err
 			}

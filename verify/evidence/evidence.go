@@ -23,8 +23,9 @@
 // of the Root and no other. The hint inside it is nobody's promise and selects
 // nothing; but a hint that is the name of a key (see trust.Key.Named), and of
 // none in the Root, ends in signature-unknown-key. A label that names no key is
-// ignored. A log entry is not required. An entry of a log that the Root knows
-// must be right; one of another log proves nothing and counts as no entry.
+// ignored. A log entry is not required. Every entry of a log that the Root knows
+// must be right, whoever signed; one of another log proves nothing and counts as
+// no entry. Claim.Logs names the logs, each once however many entries it has.
 // ECDSA signatures hash with the curve's own SHA-2, and with SHA-256 for
 // P-384 and P-521 as older tools did; Ed25519 is taken pure and, because cosign
 // signs so, as Ed25519ph; RSA is PKCS#1 v1.5 with SHA-256.
@@ -37,6 +38,18 @@
 // of the file, which the Root's digest covers. The certificate's key hashes
 // with its curve's own SHA-2. No verified time may lie more than five minutes
 // after now.
+//
+// A certificate without an OIDC issuer (1.3.6.1.4.1.57264.1.1 and .8) is one of a
+// private authority, and one with an issuer never is, so neither can stand for the
+// other. It needs no log, no signed certificate timestamp and no Sigstore root,
+// but has to chain to a root of one of the Root's authorities (RFC 5280, section
+// 6, for code signing) at every verified time or, where nobody vouches for one,
+// now; every certificate of the chain, the root too, must be valid then. The
+// bundle may carry intermediates (x509CertificateChain, bundles 0.1 and 0.2). The
+// certificate is no authority itself, has the key usage digitalSignature and,
+// where it states extended usages, codeSigning among them. Its key is held to the
+// rules of package trust and verifies in each of the ways above. Of several roots
+// that stand behind it, the first by name is Signer.Authority.
 //
 // The signature is proved by sigstore-go. When it refuses, the same stages are
 // run again one by one, only to name the cause: a diagnosis never turns a
@@ -53,8 +66,8 @@
 // # What it does not check
 //
 // Who may sign (the policy compares Signer), what a predicate says, whether a
-// predicate type is one that anybody asked for, how old a Claim may be, and how
-// old the Root is.
+// predicate type is one that anybody asked for, how old a Claim may be, how old
+// the Root is, and whether a private authority has revoked a certificate.
 package evidence
 
 import (
@@ -126,8 +139,10 @@ func (e Envelope) Preview() Preview {
 		p.StatementType, p.PredicateType = e.statement.kind, e.statement.predicateType
 		p.Subjects = append(p.Subjects, e.statement.subjects...)
 	}
-	if leaf := leafOf(v); leaf != nil {
+	if leaf := leafOf(v); leaf != nil && issued(leaf) {
 		p.Signer, _ = identity(leaf) // an unreadable identity shows as none
+	} else if leaf != nil {
+		p.Signer.SANType, p.Signer.SAN, _ = name(leaf)
 	}
 	return p
 }

@@ -15,6 +15,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"maps"
+	"os"
 	"testing"
 	"time"
 
@@ -118,6 +119,21 @@ func newRSA(t *testing.T) signer {
 	return signer{k, crypto.SHA256}
 }
 
+// readRSA is a key that takes long to make.
+func readRSA(t *testing.T, name string) signer {
+	t.Helper()
+	raw, err := os.ReadFile("testdata/" + name + ".pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(raw)
+	k, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer{k.(*rsa.PrivateKey), crypto.SHA256}
+}
+
 // seal signs a statement and gives the bundle as an object to change.
 func seal(t *testing.T, s signer, st object) object {
 	t.Helper()
@@ -134,6 +150,12 @@ func sealRaw(t *testing.T, s signer, payload []byte) object {
 			"signatures": []any{object{"sig": s.sign(t, pae(evidence.PayloadType, payload))}},
 		},
 	}
+}
+
+// edited replaces what a bundle says, and leaves its signature.
+func edited(t *testing.T, b object, payload []byte) object {
+	t.Helper()
+	return set(b, payload, "dsseEnvelope", "payload")
 }
 
 // sealMessage signs bare bytes.

@@ -27,11 +27,14 @@ func leafOf(v *protobundle.VerificationMaterial) *x509.Certificate {
 
 // identity reads who a certificate was issued to, byte for byte: a rule
 // compares these strings exactly, so nothing is normalised. It is an error when
-// the certificate has no name, more than one, or two issuers.
+// the certificate has no name, more than one, a host's name, or two issuers.
 func identity(leaf *x509.Certificate) (Signer, error) {
 	kind, san, err := name(leaf)
 	if err != nil {
 		return Signer{}, err
+	}
+	if kind == "dns" {
+		return Signer{}, errors.New("subject alternative name of a host")
 	}
 	x, err := certificate.ParseExtensions(leaf.Extensions)
 	if err != nil {
@@ -70,10 +73,22 @@ func identity(leaf *x509.Certificate) (Signer, error) {
 	}, nil
 }
 
+// issued says whether a certificate names an OIDC issuer: then it is Fulcio's
+// kind of certificate, and no private authority is asked about it.
+func issued(leaf *x509.Certificate) bool {
+	for _, e := range leaf.Extensions {
+		if e.Id.Equal(certificate.OIDIssuer) || e.Id.Equal(certificate.OIDIssuerV2) { //nolint:staticcheck // old certificates carry it
+			return true
+		}
+	}
+	return false
+}
+
 // Tags of a GeneralName (RFC 5280, section 4.2.1.6).
 const (
 	tagOther = 0
 	tagEmail = 1
+	tagDNS   = 2
 	tagURI   = 6
 )
 
@@ -94,6 +109,8 @@ func name(leaf *x509.Certificate) (kind, san string, err error) {
 		switch names[0].Tag {
 		case tagEmail:
 			kind, san = "email", string(names[0].Bytes)
+		case tagDNS:
+			kind, san = "dns", string(names[0].Bytes)
 		case tagURI:
 			kind, san = "uri", string(names[0].Bytes)
 		case tagOther:

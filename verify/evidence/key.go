@@ -6,12 +6,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"time"
 
+	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	sigverify "github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/sigstore/sigstore/pkg/signature"
@@ -50,11 +50,10 @@ func (s signed) keyed(r trust.Root) (proof, error) {
 		if err != nil {
 			return proof{}, err
 		}
-		only := material{key: v, TrustedMaterial: &root.BaseTrustedMaterial{}}
-		if err := s.signature(only); err != nil {
+		if s.signature(v) != nil {
 			continue
 		}
-		p, err := s.witnessed(k, only, r)
+		p, err := s.witnessed(k, v, r)
 		if err == nil {
 			return p, nil
 		}
@@ -63,62 +62,27 @@ func (s signed) keyed(r trust.Root) (proof, error) {
 	return proof{}, refusal
 }
 
-// signature proves the signature alone. That the statement is about what was
-// asked is already known.
-func (s signed) signature(m material) error {
+// signature proves the signature alone, by one key, whatever the bundle says of
+// keys and certificates. That the statement is about what was asked is already
+// known.
+func (s signed) signature(v keyVerifier) error {
 	content, err := s.SignatureContent()
 	if err != nil {
 		return err
 	}
-	named, err := s.VerificationContent()
-	if err != nil {
-		return err
-	}
+	only := material{key: v, TrustedMaterial: &root.BaseTrustedMaterial{}}
 	if s.envelope.statement == nil {
-		return sigverify.VerifySignatureWithArtifacts(content, named, m, []io.Reader{bytes.NewReader(s.message)})
+		return sigverify.VerifySignatureWithArtifacts(content, new(bundle.PublicKey), only, []io.Reader{bytes.NewReader(s.message)})
 	}
-	return sigverify.VerifySignature(content, named, m)
+	return sigverify.VerifySignature(content, new(bundle.PublicKey), only)
 }
 
 // witnessed proves when a valid signature by k was made, as far as the Root
 // can tell, and that k was in its window then.
-func (s signed) witnessed(k trust.Key, only material, r trust.Root) (proof, error) {
-	p := proof{signer: Signer{Key: k.ID()}}
-	entries, err := s.TlogEntries()
-	if err != nil {
-		return proof{}, s.refuse(reason.EnvelopeMalformed, "", "", err)
-	}
-	stamps, err := s.Timestamps()
-	if err != nil {
-		return proof{}, s.refuse(reason.EnvelopeMalformed, "", "", err)
-	}
-	if r.Keyless() && len(entries)+len(stamps) > 0 {
-		sigstore, err := r.Sigstore()
-		if err != nil {
-			return proof{}, err
-		}
-		all := material{key: only.key, TrustedMaterial: sigstore}
-		for _, entry := range entries {
-			if _, known := sigstore.RekorLogs()[hex.EncodeToString([]byte(entry.LogKeyID()))]; !known {
-				continue
-			}
-			times, err := sigverify.VerifyTlogEntry(s, all, 1, true)
-			if err != nil {
-				return proof{}, s.diagnoseLog(all, err)
-			}
-			for _, t := range times {
-				p.times = append(p.times, witnessed{t.Time, TimeLog})
-			}
-			p.logged = true
-			break
-		}
-		verified, _, err := sigverify.VerifySignedTimestamp(s, all)
-		if err != nil {
-			return proof{}, s.refuse(reason.EnvelopeMalformed, "", "", err)
-		}
-		for _, t := range verified {
-			p.times = append(p.times, witnessed{t.Time, TimeTSA})
-		}
+func (s signed) witnessed(k trust.Key, only keyVerifier, r trust.Root) (proof, error) {
+	p := proof{signer: Signer{Key: k.ID()}, key: k.ID()}
+	if err := s.observed(&p, r, only); err != nil {
+		return proof{}, err
 	}
 	judged := p.times
 	if len(judged) == 0 {

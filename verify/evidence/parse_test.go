@@ -85,9 +85,6 @@ func TestParseRefuses(t *testing.T) {
 		"too-large":      {append([]byte(text), bytes.Repeat([]byte(" "), evidence.MaxSize)...), reason.EnvelopeTooLarge},
 		"certificate":    {material(object{"certificate": object{"rawBytes": []byte("x")}}), reason.EnvelopeCertificate},
 		"empty-chain":    {material(object{"x509CertificateChain": object{}}), reason.EnvelopeCertificate},
-		"N15-key":        {material(object{"certificate": object{"rawBytes": spki(t, s)}}), reason.EnvelopeCertificateIsKey},
-		"N15-pem":        {material(object{"certificate": object{"rawBytes": s.key(t).PEM()}}), reason.EnvelopeCertificateIsKey},
-		"N15-chain":      {material(object{"x509CertificateChain": object{"certificates": []any{object{"rawBytes": spki(t, s)}}}}), reason.EnvelopeCertificateIsKey},
 		"proof-absent":   {logged(evidence.MediaType, entry), reason.LogProofAbsent},
 		"promise-absent": {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", entry), reason.LogProofAbsent},
 		"entry":          {logged("application/vnd.dev.sigstore.bundle+json;version=0.1", set(clone(entry), object{"signedEntryTimestamp": "AA=="}, "inclusionPromise")), reason.LogEntryMalformed},
@@ -124,6 +121,30 @@ func TestParseRefuses(t *testing.T) {
 		})
 	}
 	parse(t, many(1024, 32)) // the limits themselves are fine
+}
+
+// A bare public key is smuggled in where a certificate belongs, in every place
+// that can hold one: read leniently, it is a signer without an identity. A log
+// entry by such a key is no certificate either.
+func TestN15KeyInPlaceOfCertificate(t *testing.T) {
+	s := newP256(t)
+	material := func(m object) []byte { return encode(t, set(seal(t, s, statement()), m, "verificationMaterial")) }
+	for name, raw := range map[string][]byte{
+		"key":   material(object{"certificate": object{"rawBytes": spki(t, s)}}),
+		"pem":   material(object{"certificate": object{"rawBytes": s.key(t).PEM()}}),
+		"chain": material(object{"x509CertificateChain": object{"certificates": []any{object{"rawBytes": spki(t, s)}}}}),
+	} {
+		e, err := evidence.Parse(raw)
+		if code(err) != reason.EnvelopeCertificateIsKey || !e.Zero() {
+			t.Errorf("%s: %v, want %s", name, err, reason.EnvelopeCertificateIsKey)
+		}
+	}
+	x := newStage(t)
+	try(t, map[string]trial{
+		"logged-key":  {bare(t, x.attest(t, options{})), x.root, reason.SignatureUnknownKey},
+		"with-a-key":  {bare(t, x.attest(t, options{})), x.keys, reason.SignatureInvalid},
+		"no-material": {set(x.attest(t, options{}), nil, "verificationMaterial", "certificate"), x.keys, reason.EnvelopeMalformed},
+	})
 }
 
 // What an envelope says is printed; it must not speak to the terminal.

@@ -47,6 +47,7 @@ type Proved struct {
 	Index     bool          // the subject is the index, not the manifest that runs
 	Time      time.Time     // proved, or zero
 	Source    evidence.TimeSource
+	Logs      []string // transparency logs that hold it, by ID
 	Envelope  digest.Digest
 }
 

@@ -74,33 +74,12 @@ func (r *reader) builder(name, v form.Node) {
 	r.named = append(r.named, name)
 }
 
-// identities resolves a by: list.
-func (r *reader) identities(n form.Node) (out []Identity) {
-	n.List(func(_ int, v form.Node) {
-		name := v.Text()
-		i := slices.IndexFunc(r.policy.identities, func(id Identity) bool { return id.name == name })
-		switch {
-		case i < 0:
-			v.Fail(reason.PolicyIdentityUnknown, "an identity of this file", fmt.Sprintf("%.60q", name), "identities: {"+name+": ...}")
-			return
-		case slices.ContainsFunc(out, func(id Identity) bool { return id.name == name }):
-			v.Fail(reason.FormValue, "each identity once", fmt.Sprintf("%.60q", name), "")
-		}
-		r.used[name] = true
-		out = append(out, r.policy.identities[i])
-	})
-	if len(out) == 0 {
-		n.Fail(reason.PolicyRuleEmpty, "at least one identity", "by: []", "")
-	}
-	return out
-}
-
 // fields are the keys that a kind of demand takes beside by, threshold and
 // maxAge.
 type fields = map[string]func(form.Node)
 
 func (r *reader) demand(u rule, i int, n form.Node) (d demand) {
-	d = demand{where: fmt.Sprintf("%s.require[%d]", u.where, i), line: n.Line, threshold: 1}
+	d = demand{where: fmt.Sprintf("%s.require[%d]", u.where, i), line: n.Line}
 	n.Fields(map[string]func(form.Node){
 		"signature":       func(v form.Node) { r.common(&d, signature, v, fields{}) },
 		"provenance":      func(v form.Node) { r.provenance(&d, v) },
@@ -128,33 +107,18 @@ func (r *reader) common(d *demand, w word, n form.Node, more fields) {
 	d.word = w
 	d.where += "." + string(w)
 	d.line = n.Line
-	more["by"] = func(v form.Node) { d.by = r.identities(v) }
+	var by, threshold form.Node
+	more["by"] = func(v form.Node) { by = v }
+	more["threshold"] = func(v form.Node) { threshold = v }
 	more["maxAge"] = func(v form.Node) { d.maxAge = v.Duration() }
-	var threshold form.Node
-	more["threshold"] = func(v form.Node) { threshold, d.threshold = v, int(v.Int(1, 64)) }
+	more["logs"] = func(v form.Node) { d.logs = int(v.Int(0, maxLogs)) }
 	n.Fields(more)
 	n.Need("by")
-	if most := distinct(d.by); d.threshold > most && most > 0 {
-		threshold.Fail(reason.PolicyThreshold, fmt.Sprintf("at most %d, the distinct signers in by", most), fmt.Sprint(d.threshold), "")
-	}
+	d.who = r.whom(n, by, threshold)
 }
 
-// distinct counts identities, one key under several names once.
-func distinct(by []Identity) int {
-	seen := map[string]bool{}
-	for _, id := range by {
-		seen[id.principal()] = true
-	}
-	return len(seen)
-}
-
-// principal is equal for two identities that no two signers can tell apart.
-func (id Identity) principal() string {
-	if !id.key.Zero() {
-		return id.key.ID()
-	}
-	return id.String()
-}
+// maxLogs is the most transparency logs that a demand can ask for.
+const maxLogs = 8
 
 func (r *reader) provenance(d *demand, n form.Node) {
 	t := &d.build

@@ -1,10 +1,15 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/verifytest"
 )
 
 // genuine is the certificate of a release of acme/agent, as Fulcio writes it.
@@ -57,23 +62,13 @@ const (
 	tag   = "refs/tags/v1.4"
 )
 
-// TestWorkflowIdentity holds certificates against an identity with repository,
-// workflow, ref, trigger and runner. (N13, N16, N17)
-func TestWorkflowIdentity(t *testing.T) {
-	id := identity(t, "issuer: "+github+", repository: acme/agent, workflow: "+flow+", ref: refs/tags/v*, trigger: push, runner: github-hosted")
-	for name, s := range map[string]evidence.Signer{
-		"the-release":   genuine(),
-		"another-tag":   at(agent, flow, "refs/tags/v2.0"),
-		"tag-with-at":   at(agent, flow, "refs/tags/v1@x"),
-		"shortest":      at(agent, flow, "refs/tags/v"),
-		"other-commit":  with(genuine(), func(s *evidence.Signer) { s.SourceRepositoryDigest = strings.Repeat("b", 40) }),
-		"old-fields-in": with(genuine(), func(s *evidence.Signer) { s.GitHubWorkflowName = "anything" }),
-	} {
-		if diff := id.Differences(s); len(diff) != 0 {
-			t.Errorf("%s refused: %+v", name, diff)
-		}
-	}
-	refused := map[string]evidence.Signer{
+// exactRelease is an identity with repository, workflow, ref, trigger and runner.
+const exactRelease = "issuer: " + github + ", repository: acme/agent, workflow: " + flow + ", ref: refs/tags/v*, trigger: push, runner: github-hosted"
+
+// others are certificates of anybody but that release, by what is wrong about
+// them: "issuer-", "ref-" and the like.
+func others() map[string]evidence.Signer {
+	return map[string]evidence.Signer{
 		"org-evil":             at("https://github.com/acme-evil/agent", flow, tag),
 		"org-prefix":           at("https://github.com/evil-acme/agent", flow, tag),
 		"org-case":             at("https://github.com/Acme/agent", flow, tag),
@@ -157,10 +152,27 @@ func TestWorkflowIdentity(t *testing.T) {
 		"key-and-certificate":  with(genuine(), func(s *evidence.Signer) { s.Key = "sha256:" + strings.Repeat("a", 64) }),
 		"nobody":               {},
 	}
-	if len(refused) < 60 {
-		t.Fatalf("%d certificates to refuse, at least 60 expected", len(refused))
+}
+
+func TestWorkflowIdentity(t *testing.T) {
+	id := identity(t, exactRelease)
+	for name, s := range map[string]evidence.Signer{
+		"the-release":   genuine(),
+		"another-tag":   at(agent, flow, "refs/tags/v2.0"),
+		"tag-with-at":   at(agent, flow, "refs/tags/v1@x"),
+		"shortest":      at(agent, flow, "refs/tags/v"),
+		"other-commit":  with(genuine(), func(s *evidence.Signer) { s.SourceRepositoryDigest = strings.Repeat("b", 40) }),
+		"old-fields-in": with(genuine(), func(s *evidence.Signer) { s.GitHubWorkflowName = "anything" }),
+	} {
+		if diff := id.Differences(s); len(diff) != 0 {
+			t.Errorf("%s refused: %+v", name, diff)
+		}
 	}
-	for name, s := range refused {
+	all := others()
+	if len(all) < 70 {
+		t.Fatalf("%d certificates to refuse, at least 70 expected", len(all))
+	}
+	for name, s := range all {
 		diff := id.Differences(s)
 		if len(diff) == 0 {
 			t.Errorf("%s accepted: %+v", name, s)
@@ -171,6 +183,92 @@ func TestWorkflowIdentity(t *testing.T) {
 			}
 		}
 	}
+}
+
+// decidedFor is the code with which an image signed by who, with a genuine and
+// logged certificate, is denied to those whose identity has these fields; "" if
+// it is allowed.
+func (s *stage) decidedFor(t *testing.T, fields string, who evidence.Signer) reason.Code {
+	t.Helper()
+	raw := s.sigstore.Attest(t, who, verifytest.Statement(t, evidence.PredicateCosignSign, map[string]any{}, manifestSum.Encoded()), verifytest.Options{})
+	e, err := evidence.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := evidence.Check(e, s.root, []digest.Digest{manifestSum}, s.in.Now)
+	if r, ok := reason.Of(err); ok {
+		return r.Code
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	in := s.in
+	in.Claims = []evidence.Claim{c}
+	p, err := Parse([]byte("identities: {release: {keyless: {"+fields+"}}}\nimages: [{match: registry.example/agents/coder, require: [{signature: {by: [release]}}]}]\n"), "p", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reason.Code(codes(Evaluate(p, in)))
+}
+
+// refuses decides about the certificates of others whose names begin with one of
+// the words; at least so many.
+func refuses(t *testing.T, fields string, least int, words ...string) {
+	t.Helper()
+	s := newStage(t)
+	if got := s.decidedFor(t, fields, release); got != "" {
+		t.Fatalf("the release itself is denied: %s", got)
+	}
+	n := 0
+	for name, who := range others() {
+		if !slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(name, w) }) {
+			continue
+		}
+		n++
+		if who.SAN[0] == ' ' || strings.ContainsFunc(who.SAN, func(r rune) bool { return r < ' ' || r > '~' }) { // no certificate can hold it
+			if len(identity(t, fields).Differences(who)) == 0 {
+				t.Errorf("%s accepted: %+v", name, who)
+			}
+			continue
+		}
+		if got := s.decidedFor(t, fields, who); got != reason.SignatureWrongIdentity {
+			t.Errorf("%s: %q, want %s", name, got, reason.SignatureWrongIdentity)
+		}
+	}
+	if n < least {
+		t.Errorf("%d cases, at least %d expected", n, least)
+	}
+}
+
+// A name that only contains the one looked for, or looks like it, is another:
+// organisations, repositories, hosts, workflows, and names in queries.
+func TestN13NameThatOnlyContainsTheOther(t *testing.T) {
+	refuses(t, exactRelease, 30, "org-", "repo-", "host-", "scheme-", "query", "fragment", "encoded", "unicode", "zero-width", "trailing-", "leading-", "workflow-")
+	globs := "issuer: " + github + ", repository: acme/*, workflow: .github/workflows/*.yml, ref: refs/tags/v*"
+	refuses(t, globs, 15, "org-", "host-", "scheme-", "query", "fragment", "encoded", "unicode", "zero-width", "trailing-", "leading-", "repo-double-slash", "repo-dot", "repo-subpath", "workflow-yaml", "workflow-folder", "workflow-traversal", "workflow-at")
+}
+
+// The issuer is missing, another, or only looks like the one that is meant.
+func TestN16Issuer(t *testing.T) {
+	refuses(t, exactRelease, 6, "issuer-o", "issuer-s", "issuer-p", "issuer-c", "issuer-h")
+	s := newStage(t)
+	without := with(release, func(s *evidence.Signer) { s.Issuer = "" })
+	if got := s.decidedFor(t, exactRelease, without); got != reason.CertificateIdentity {
+		t.Errorf("no issuer: %q, want %s", got, reason.CertificateIdentity)
+	}
+	for _, fields := range []string{"san: dev@acme.example", "repository: acme/agent, workflow: " + flow + ", ref: refs/tags/v1", "unsafeRegex: {san: .+@acme}, kind: email"} {
+		if _, err := Parse([]byte(keyless(fields)), "p", nil); !coded(err, reason.FormMissingKey) {
+			t.Errorf("%s without issuer: %v, want %s", fields, err, reason.FormMissingKey)
+		}
+	}
+}
+
+// The same workflow of the same repository ran from an attacker's branch, pull
+// request or tag.
+func TestN17AttackersRef(t *testing.T) {
+	refuses(t, exactRelease, 12, "ref-", "signer-other-ref")
+	refuses(t, "issuer: "+github+", repository: acme/agent, ref: refs/tags/v*, unsafeRegex: {workflow: .+}", 2, "ref-mixed", "ref-branch") // the ref is no part of the path
+	san := "issuer: " + github + ", san: \"" + agent + "/" + flow + "@refs/tags/v*\""
+	refuses(t, san, 8, "ref-branch", "ref-pull", "ref-slash", "ref-other-tag", "ref-prefix", "ref-short", "ref-case", "ref-trailing", "ref-tab", "ref-newline")
 }
 
 // TestReusableIdentity: a reusable workflow signs, and only the one that the
@@ -263,9 +361,10 @@ func TestExactly(t *testing.T) {
 		"gitlab":   with(at("https://gitlab.example/a/b", "/.gitlab-ci.yml", "refs/heads/main"), func(s *evidence.Signer) { s.Issuer = "https://gitlab.example" }),
 		"no-build": {Issuer: "https://accounts.example", SAN: "spiffe://acme.example/ci", SANType: "uri"},
 	} {
-		p, err := Parse([]byte("identities: {release: {keyless: "+exactly(s).flow()+"}}\n"+image), "p", nil)
-		if err != nil {
-			t.Errorf("%s: %s: %v", name, exactly(s).flow(), err)
+		k, ok := exactly(s)
+		p, err := Parse([]byte("identities: {release: {keyless: "+k.flow()+"}}\n"+image), "p", nil)
+		if err != nil || !ok {
+			t.Errorf("%s: %s: %v", name, k.flow(), err)
 			continue
 		}
 		id := p.Identities()[0]

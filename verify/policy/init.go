@@ -93,8 +93,17 @@ func draft(in Input, keys []trust.Key, s evidence.Signer) ([]byte, error) {
 }
 
 func identityBlock(s evidence.Signer, keys []trust.Key) (string, error) {
+	if s.Authority != "" {
+		return "", &reason.Error{Code: reason.InitUnproved, What: "write the identity of " + clip(s.String()), Expected: "a key or a keyless signer",
+			Found: "one that a private authority certified", Next: suggest("NAME", s)}
+	}
 	if s.Key == "" {
-		return "\n    keyless: " + exactly(s).flow() + "\n", nil
+		k, ok := exactly(s)
+		if !ok {
+			return "", &reason.Error{Code: reason.InitUnproved, What: "write the identity of " + clip(s.String()), Expected: "a name that can be written exactly",
+				Found: "one with *, which a policy reads as a pattern", Next: suggest("NAME", s)}
+		}
+		return "\n    keyless: " + k.flow() + "\n", nil
 	}
 	i := slices.IndexFunc(keys, func(k trust.Key) bool { return k.ID() == s.Key })
 	if i < 0 {

@@ -30,7 +30,7 @@ func (e *evaluation) unreached(d demand, f Finding, good []judged) {
 	if f.Code != reason.EvidenceUnreached && f.Next == "" {
 		f.Next = "copy the image and its evidence anew from where they were made"
 	}
-	f.Expected = fmt.Sprintf("%s by %s", d.word, words(names(d.by)))
+	f.Expected = fmt.Sprintf("%s by %s", d.word, d.who)
 	f.Found = fmt.Sprintf("%d, and not all places could be asked: %s", len(match(good)), some(why))
 	if f.Next == "" {
 		f.Next = "try again when the registry answers"
@@ -55,6 +55,9 @@ func (e *evaluation) strangers(d demand, f Finding, all []stranger) {
 	}
 	f.Expected = best.nearest.name + ": " + strings.Join(expected, "; ")
 	f.Found = strings.Join(found, "; ")
+	if s := best.claim.Signer(); s.Caller() != "" {
+		f.Found += "; started as " + clip(s.Caller()) + ", signed by " + clip(s.BuildSignerURI)
+	}
 	for _, s := range all {
 		f.Evidence = append(f.Evidence, s.claim.Envelope())
 	}
@@ -68,7 +71,7 @@ func (e *evaluation) strangers(d demand, f Finding, all []stranger) {
 // missing reports a demand for which no genuine claim was found at all.
 func (e *evaluation) missing(d demand, f Finding) {
 	absent, _, unproved := d.word.codes()
-	f.Code, f.Expected, f.Next = absent, fmt.Sprintf("%s by %s", d.word, words(names(d.by))), e.command(d)
+	f.Code, f.Expected, f.Next = absent, fmt.Sprintf("%s by %s", d.word, d.who), e.command(d)
 	f.Found = "none" + e.others(d)
 	var why []string
 	for _, u := range e.in.Unproved {
@@ -136,26 +139,32 @@ func (e *evaluation) command(d demand) string {
 
 // suggest is the change that would make this signer the named identity.
 func suggest(name string, s evidence.Signer) string {
-	if s.Key != "" {
+	switch k, ok := exactly(s); {
+	case s.Key != "":
 		return "if this signer is right, with its public key in FILE: identities: {" + name + ": {key: FILE}}"
+	case s.Authority != "" && !strings.Contains(s.SAN, "*"):
+		return "if this signer is right, with its authority's certificates in FILE: identities: {" + name + ": {certificate: {authority: FILE, kind: " + s.SANType + ", san: " + scalar(clip(s.SAN)) + "}}}"
+	case ok:
+		return "if this signer is right: identities: {" + name + ": {keyless: " + k.flow() + "}}"
 	}
-	return "if this signer is right: identities: {" + name + ": {keyless: " + exactly(s).flow() + "}}"
+	return "ask whoever signed it for a certificate whose name holds no *"
 }
 
 // exactly fixes every field that a certificate fixes. It is the identity that
-// policy init writes.
-func exactly(s evidence.Signer) Keyless {
-	k := Keyless{Issuer: s.Issuer, Repository: s.SourceRepositoryURI, Ref: s.SourceRepositoryRef, Trigger: s.BuildTrigger, Runner: s.RunnerEnvironment}
-	workflow, ok := strings.CutPrefix(s.BuildConfigURI, s.SourceRepositoryURI+"/")
+// policy init writes. A name with "*" in it cannot be written exactly.
+func exactly(s evidence.Signer) (k Keyless, ok bool) {
+	k = Keyless{Issuer: s.Issuer, Repository: s.SourceRepositoryURI, Ref: s.SourceRepositoryRef, Trigger: s.BuildTrigger, Runner: s.RunnerEnvironment}
+	workflow, under := strings.CutPrefix(s.BuildConfigURI, s.SourceRepositoryURI+"/")
 	workflow, atRef := strings.CutSuffix(workflow, "@"+s.SourceRepositoryRef)
-	if ok && atRef && s.SourceRepositoryURI != "" && workflow != "" && refPattern(k.Ref) && !strings.Contains(k.Ref, "*") {
+	if under && atRef && s.SourceRepositoryURI != "" && s.SourceRepositoryRef != "" {
 		k.Workflow = workflow
 		if s.BuildSignerURI != s.BuildConfigURI {
 			k.Signer = s.BuildSignerURI
 		}
-		if k.Signer == "" || signerPattern(k.Signer) && !strings.Contains(k.Signer, "*") {
-			return k
+		if k.exact() {
+			return k, true
 		}
 	}
-	return Keyless{Issuer: s.Issuer, SAN: s.SAN}
+	k = Keyless{Issuer: s.Issuer, Kind: s.SANType, SAN: s.SAN}
+	return k, k.exact()
 }

@@ -7,7 +7,7 @@ import "fmt"
 func (p Policy) lines() (out []string) {
 	for _, id := range p.identities {
 		from, until := id.key.Window()
-		out = append(out, fmt.Sprintf("identity %s = %s %v %v", id.name, id, from, until))
+		out = append(out, fmt.Sprintf("identity %s = %s %v %v %s", id.name, id, from, until, id.certificate.Authority.Sum()))
 	}
 	for _, b := range p.builders {
 		out = append(out, fmt.Sprintf("builder %s = %q level %d by %q", b.name, b.id, b.level, spoken(b.by)))
@@ -37,6 +37,6 @@ func (d demand) text() string {
 	if t.entry != nil {
 		entry = t.entry.name
 	}
-	return fmt.Sprintf("%s by %d of %q maxAge %v source %q builder %q %q level %d type %q ref %q parameters %#v covers %v severities %q attestation %q cel %q",
-		d.word, d.threshold, spoken(d.by), d.maxAge, t.source, t.builder, entry, t.level, t.buildType, t.ref, t.parameters, d.coverage, d.severities, d.kind, d.expression.source)
+	return fmt.Sprintf("%s by %d of %q logs %d maxAge %v source %q builder %q %q level %d type %q ref %q parameters %#v covers %v severities %q attestation %q cel %q",
+		d.word, d.threshold, spoken(d.by), d.logs, d.maxAge, t.source, t.builder, entry, t.level, t.buildType, t.ref, t.parameters, d.coverage, d.severities, d.kind, d.expression.source)
 }

@@ -17,11 +17,12 @@ func match(good []judged) []judged {
 		tb, _ := b.claim.Time()
 		return tb.Compare(ta)
 	})
+	of := signers(good)
 	holder := map[string]judged{} // signer -> the claim that it is used for
 	var place func(identity int, seen map[string]bool) bool
 	place = func(identity int, seen map[string]bool) bool {
 		for _, j := range good {
-			who := principal(j.claim.Signer())
+			who := of[principal(j.claim.Signer())]
 			if j.identity != identity || seen[who] {
 				continue
 			}
@@ -48,10 +49,33 @@ func match(good []judged) []judged {
 	return met
 }
 
-// principal is one signer: a key, or a certificate name with its issuer.
+// signers groups the names of signers: two names are one signer if one key proved
+// claims of both.
+func signers(all []judged) map[string]string {
+	group := map[string]string{} // a name or key -> one that stands for its group
+	var top func(string) string
+	top = func(s string) string {
+		if up, ok := group[s]; ok && up != s {
+			return top(up)
+		}
+		return s
+	}
+	for _, j := range all {
+		a, b := top(principal(j.claim.Signer())), top(j.claim.Key())
+		group[a], group[b] = a, a
+	}
+	out := map[string]string{}
+	for _, j := range all {
+		name := principal(j.claim.Signer())
+		out[name] = top(name)
+	}
+	return out
+}
+
+// principal is one signer: a key, or a certificate name with who vouches for it.
 func principal(s evidence.Signer) string {
 	if s.Key != "" {
 		return s.Key
 	}
-	return s.Issuer + "\n" + s.SANType + "\n" + s.SAN
+	return s.Authority + "\n" + s.Issuer + "\n" + s.SANType + "\n" + s.SAN
 }

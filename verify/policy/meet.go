@@ -39,10 +39,7 @@ type stranger struct {
 
 // demand holds the claims against one demand.
 func (e *evaluation) demand(d demand) {
-	f := Finding{Rule: d.where, Line: d.line, What: string(d.word) + " by " + words(names(d.by))}
-	if d.threshold > 1 {
-		f.What = fmt.Sprintf("%s by %d of %s", d.word, d.threshold, words(names(d.by)))
-	}
+	f := Finding{Rule: d.where, Line: d.line, What: string(d.word) + " by " + d.who.String()}
 	if d.word == pin && e.in.Purpose == Pin {
 		f.Skipped, f.Found = true, "not asked for: this run records the surface"
 		e.out.findings = append(e.out.findings, f)
@@ -58,7 +55,7 @@ func (e *evaluation) demand(d demand) {
 	case len(e.in.Problems) > 0:
 		e.unreached(d, f, good)
 	case len(good) > 0:
-		f.Code, f.Expected = reason.ThresholdUnmet, fmt.Sprintf("%d of %s", d.threshold, words(names(d.by)))
+		f.Code, f.Expected = reason.ThresholdUnmet, d.who.String()
 		f.Found = fmt.Sprintf("%d: %s", len(met), words(identities(d, met)))
 		f.Next = e.command(d)
 		e.fail(f)
@@ -133,6 +130,10 @@ func (e *evaluation) judge(d demand, c evidence.Claim) judged {
 		j.until, f = d.tooOld(c, e.in.Now)
 		j.faults = append(j.faults, f...)
 	}
+	if n := len(c.Logs()); n < d.logs {
+		j.faults = append(j.faults, fault{reason.LogsUnmet, fmt.Sprintf("held by %d transparency logs of the trusted root", d.logs),
+			fmt.Sprintf("%d: %s", n, clip(words(c.Logs()))), "sign with a signing config that names another log, or logs: " + fmt.Sprint(n)})
+	}
 	switch d.word {
 	case signature:
 		if e.in.Artifact.Kind() == artifact.Model {
@@ -201,7 +202,7 @@ func (e *evaluation) meet(d demand, f Finding, met []judged) {
 		c, name := j.claim, d.by[j.identity].name
 		at, source := c.Time()
 		p := Proved{Identity: name, Signer: c.Signer(), Predicate: c.PredicateType(), Subject: c.Subject(),
-			Index: c.Subject() == e.in.Artifact.Index(), Time: at, Source: source, Envelope: c.Envelope()}
+			Index: c.Subject() == e.in.Artifact.Index(), Time: at, Source: source, Logs: c.Logs(), Envelope: c.Envelope()}
 		e.out.proved = append(e.out.proved, p)
 		f.Signers = append(f.Signers, name)
 		f.Evidence = append(f.Evidence, c.Envelope())

@@ -10,11 +10,32 @@ import (
 )
 
 // Signer is who must have signed, as cosign's flags say it: --key, or
-// --certificate-identity with --certificate-oidc-issuer.
+// --certificate-identity with --certificate-oidc-issuer or --certificate-chain.
+// The name is compared as it is, without patterns.
 type Signer struct {
-	Key    trust.Key
-	Issuer string
-	SAN    string
+	Key       trust.Key
+	Authority trust.Authority
+	Issuer    string
+	SAN       string
+}
+
+// block is the signer as an identity of a policy file.
+func (by Signer) block() (string, error) {
+	switch {
+	case !by.Key.Zero():
+		return "  signer:\n" + keyBlock(by.Key, "    "), nil
+	case strings.Contains(by.SAN, "*"):
+		return "", &reason.Error{Code: reason.PolicyPattern, What: "read --certificate-identity", Expected: "one exact name", Found: fmt.Sprintf("%.80q", by.SAN),
+			Next: "write the pattern into a policy: --policy FILE"}
+	case !by.Authority.Zero():
+		kind := sanType(by.SAN)
+		if kind == "other" {
+			kind = "dns"
+		}
+		return "  signer:\n    certificate:\n      kind: " + kind + "\n      san: " + scalar(by.SAN) + "\n" +
+			pemBlock("authority", by.Authority.PEM(), "      "), nil
+	}
+	return "  signer: {keyless: " + Keyless{Issuer: by.Issuer, Kind: sanType(by.SAN), SAN: by.SAN}.flow() + "}\n", nil
 }
 
 // OneRun is the policy of one command: each of the named artifacts must be
@@ -23,11 +44,11 @@ type Signer struct {
 func OneRun(by Signer, refs ...artifact.Reference) (Policy, error) {
 	var b strings.Builder
 	b.WriteString("version: 1\nidentities:\n")
-	if by.Key.Zero() {
-		fmt.Fprintf(&b, "  signer: {keyless: %s}\n", Keyless{Issuer: by.Issuer, SAN: by.SAN}.flow())
-	} else {
-		b.WriteString("  signer:\n" + keyBlock(by.Key, "    "))
+	who, err := by.block()
+	if err != nil {
+		return Policy{}, err
 	}
+	b.WriteString(who)
 	seen := map[string]bool{}
 	for i, kind := range kinds {
 		head := sections[i] + ":\n"
@@ -48,10 +69,12 @@ func OneRun(by Signer, refs ...artifact.Reference) (Policy, error) {
 }
 
 // keyBlock is the key: entry of an identity, the PEM text in the file itself.
-func keyBlock(k trust.Key, indent string) string {
+func keyBlock(k trust.Key, indent string) string { return pemBlock("key", k.PEM(), indent) }
+
+func pemBlock(name string, pem []byte, indent string) string {
 	var b strings.Builder
-	b.WriteString(indent + "key: |\n")
-	for line := range strings.Lines(string(k.PEM())) {
+	b.WriteString(indent + name + ": |\n")
+	for line := range strings.Lines(string(pem)) {
 		b.WriteString(indent + "  " + line)
 	}
 	return b.String()

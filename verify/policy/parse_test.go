@@ -24,6 +24,11 @@ func keyless(fields string) string {
 	return "identities: {release: {keyless: {" + fields + "}}}\n" + image
 }
 
+// certified is a policy with one identity of a private authority.
+func certified(fields string) string {
+	return "identities: {release: {certificate: {" + fields + "}}}\n" + image
+}
+
 // TestParse reads good and bad policies; the name of a bad case ends in what is
 // wrong about it, and the code's name begins with "policy-" or "yaml-".
 func TestParse(t *testing.T) {
@@ -42,6 +47,10 @@ func TestParse(t *testing.T) {
 		{"ok-keyless-signer", keyless(full + ", signer: https://github.com/acme/ci/.github/workflows/sign.yml@refs/tags/v*"), "", ""},
 		{"ok-keyless-signer-commit", keyless(full + ", signer: https://github.com/acme/ci/.github/workflows/sign.yml@0123456789abcdef0123456789abcdef01234567"), "", ""},
 		{"ok-keyless-san", keyless("issuer: https://accounts.example, san: dev@acme.example"), "", ""},
+		{"ok-keyless-san-pattern", keyless("issuer: https://a, san: \"*@acme.example\""), "", ""},
+		{"ok-keyless-kind", keyless("issuer: https://a, kind: other, san: a@b"), "", ""},
+		{"ok-keyless-patterns", keyless("issuer: " + github + ", repository: acme/*, workflow: .github/workflows/*.yml, ref: refs/tags/v*, trigger: \"p*\", runner: github-*"), "", ""},
+		{"ok-logs", demanded("{signature: {by: [release], logs: 2}}"), "", ""},
 		{"ok-version", "version: 1\n" + ids + image, "", ""},
 		{"ok-empty-lists", ids + image + "models: []\nservers: []\ndeny: []\n", "", ""},
 		{"ok-box", ids + image + "box: {integrity: loop, egress: [], exec: {mounts: [work, /out]}, devices: [/dev/kvm], privateAddresses: [10.0.0.7, 10.1.0.0/16, \"fd00::1\"], caps: [CHOWN], limits: {memory: 1GiB, cpus: 0.5, pids: 10, time: 90m}}\n", "", ""},
@@ -67,6 +76,16 @@ func TestParse(t *testing.T) {
 		{"key-neither", "identities: {release: {}}\n" + image, reason.FormMissingKey, "1"},
 		{"key-window-reversed", "identities: {release: {key: keys/release.pub, from: 2027-01-01, until: 2026-01-01}}\n" + image, reason.FormValue, "1"},
 		{"keyless-window", "identities: {release: {keyless: {issuer: https://a, san: b}, until: 2026-01-01}}\n" + image, reason.FormUnknownKey, "1"},
+		{"ok-certificate", certified("authority: keys/ca.pem, san: \"*@acme.example\""), "", ""},
+		{"ok-certificate-kind", certified("authority: keys/ca.pem, kind: other, san: robot"), "", ""},
+		{"authority-unreadable", certified("authority: keys/none.pem, san: a@b"), reason.PolicyAuthority, "1"},
+		{"authority-malformed", certified("authority: keys/broken.pem, san: a@b"), reason.PolicyAuthority, "1"},
+		{"authority-key", certified("authority: keys/release.pub, san: a@b"), reason.PolicyAuthority, "1"},
+		{"authority-missing", certified("san: a@b"), reason.FormMissingKey, "1"},
+		{"certificate-no-san", certified("authority: keys/ca.pem"), reason.FormMissingKey, "1"},
+		{"certificate-issuer", certified("authority: keys/ca.pem, san: a@b, issuer: https://a"), reason.FormUnknownKey, "1"},
+		{"certificate-window", "identities: {release: {certificate: {authority: keys/ca.pem, san: a@b}, until: 2026-01-01}}\n" + image, reason.FormUnknownKey, "1"},
+		{"certificate-and-key", "identities: {release: {key: keys/release.pub, certificate: {authority: keys/ca.pem, san: a@b}}}\n" + image, reason.FormMissingKey, "1"},
 		{"identity-name", "identities: {\"a b\": {key: keys/release.pub}}\n", reason.FormValue, "1"},
 
 		{"keyless-no-issuer", keyless("san: dev@acme.example"), reason.FormMissingKey, "1"},
@@ -76,18 +95,22 @@ func TestParse(t *testing.T) {
 		{"keyless-no-repository", keyless("issuer: " + github + ", workflow: x.yml, ref: refs/tags/v1"), reason.FormMissingKey, "1"},
 		{"pattern-issuer-http", keyless("issuer: http://a, san: b"), reason.PolicyPattern, "1"},
 		{"pattern-issuer-star", keyless("issuer: \"https://*\", san: b"), reason.PolicyPattern, "1"},
-		{"pattern-san-star", keyless("issuer: https://a, san: \"*@acme.example\""), reason.PolicyPattern, "1"},
-		{"pattern-repository-star", keyless("issuer: " + github + ", repository: acme/*, workflow: x.yml, ref: refs/tags/v1"), reason.PolicyPattern, "1"},
-		{"pattern-repository-short", keyless("issuer: https://gitlab.example, repository: a/b, workflow: x.yml, ref: refs/tags/v1"), reason.PolicyPattern, "1"},
-		{"pattern-repository-deep", keyless("issuer: " + github + ", repository: a/b/c, workflow: x.yml, ref: refs/tags/v1"), reason.PolicyPattern, "1"},
-		{"pattern-repository-slash", keyless("issuer: " + github + ", repository: https://github.com/a/b/, workflow: x.yml, ref: refs/tags/v1"), reason.PolicyPattern, "1"},
+		{"pattern-san-star", keyless("issuer: https://a, san: \"*@acme.*\""), reason.PolicyPattern, "1"},
+		{"pattern-repository-star", keyless("issuer: " + github + ", repository: \"*/agent\", workflow: .github/workflows/x.yml, ref: refs/tags/v1"), reason.PolicyPattern, "1"},
+		{"pattern-repository-short", keyless("issuer: https://gitlab.example, repository: a/b, workflow: .github/workflows/x.yml, ref: refs/tags/v1"), reason.PolicyPattern, "1"},
+		{"pattern-repository-deep", keyless("issuer: " + github + ", repository: a/b/c, workflow: .github/workflows/x.yml, ref: refs/tags/v1"), reason.PolicyPattern, "1"},
+		{"pattern-repository-slash", keyless("issuer: " + github + ", repository: https://github.com/a/b/, workflow: .github/workflows/x.yml, ref: refs/tags/v1"), reason.PolicyPattern, "1"},
+		{"keyless-kind-dns", keyless("issuer: https://a, kind: dns, san: a.b"), reason.FormValue, "1"},
+		{"keyless-kind-alone", keyless(full + ", kind: uri"), reason.FormUnknownKey, "1"},
+		{"pattern-kind-uri", keyless("issuer: https://a, kind: uri, san: a@b"), reason.PolicyPattern, "1"},
+		{"pattern-workflow-elsewhere", keyless("issuer: " + github + ", repository: a/b, workflow: x.yml, ref: refs/tags/v1"), reason.PolicyPattern, "1"},
 		{"pattern-workflow-star", keyless("issuer: " + github + ", repository: a/b, workflow: \"*.yml\", ref: refs/tags/v1"), reason.PolicyPattern, "1"},
-		{"pattern-ref-open", keyless("issuer: " + github + ", repository: a/b, workflow: x.yml, ref: \"*\""), reason.PolicyPattern, "1"},
-		{"pattern-ref-refs", keyless("issuer: " + github + ", repository: a/b, workflow: x.yml, ref: \"refs/*/v1\""), reason.PolicyPattern, "1"},
-		{"pattern-ref-pull", keyless("issuer: " + github + ", repository: a/b, workflow: x.yml, ref: refs/pull/1/merge"), reason.PolicyPattern, "1"},
-		{"pattern-ref-short", keyless("issuer: " + github + ", repository: a/b, workflow: x.yml, ref: main"), reason.PolicyPattern, "1"},
-		{"pattern-ref-double-star", keyless("issuer: " + github + ", repository: a/b, workflow: x.yml, ref: refs/heads/**"), reason.PolicyPattern, "1"},
-		{"pattern-ref-regexp", keyless("issuer: " + github + ", repository: a/b, workflow: x.yml, ref: \"refs/tags/v[0-9]\""), reason.PolicyPattern, "1"},
+		{"pattern-ref-open", keyless("issuer: " + github + ", repository: a/b, workflow: .github/workflows/x.yml, ref: \"*\""), reason.PolicyPattern, "1"},
+		{"pattern-ref-refs", keyless("issuer: " + github + ", repository: a/b, workflow: .github/workflows/x.yml, ref: \"refs/*/v1\""), reason.PolicyPattern, "1"},
+		{"pattern-ref-pull", keyless("issuer: " + github + ", repository: a/b, workflow: .github/workflows/x.yml, ref: refs/pull/1/merge"), reason.PolicyPattern, "1"},
+		{"pattern-ref-short", keyless("issuer: " + github + ", repository: a/b, workflow: .github/workflows/x.yml, ref: main"), reason.PolicyPattern, "1"},
+		{"pattern-ref-double-star", keyless("issuer: " + github + ", repository: a/b, workflow: .github/workflows/x.yml, ref: refs/heads/**"), reason.PolicyPattern, "1"},
+		{"pattern-ref-regexp", keyless("issuer: " + github + ", repository: a/b, workflow: .github/workflows/x.yml, ref: \"refs/tags/v[0-9]\""), reason.PolicyPattern, "1"},
 		{"pattern-signer-star", keyless(full + ", signer: \"https://github.com/acme/*/x.yml@refs/tags/v1\""), reason.PolicyPattern, "1"},
 		{"pattern-signer-no-ref", keyless(full + ", signer: https://github.com/acme/ci/x.yml"), reason.PolicyPattern, "1"},
 		{"pattern-signer-two-at", keyless(full + ", signer: https://github.com/acme/ci/x.yml@y@refs/tags/v1"), reason.PolicyPattern, "1"},
@@ -319,7 +342,8 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add([]byte(expand(f, string(full), nil)))
 	f.Add([]byte(ids + image))
-	f.Add([]byte(keyless("issuer: " + github + ", repository: a/b, workflow: x.yml, ref: refs/tags/v*")))
+	f.Add([]byte(keyless("issuer: " + github + ", repository: a/*, workflow: .github/workflows/x.yml, ref: refs/tags/v*, unsafeRegex: {trigger: p.+}")))
+	f.Add([]byte(certified("authority: keys/ca.pem, kind: dns, san: \"*.ci.acme.example\"")))
 	s := loadScene(f, "testdata/evaluate/ok-full.txtar")
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		p, err := Parse(raw, "p", keyFile)
@@ -348,6 +372,9 @@ func FuzzGlob(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p, s string) {
 		if got := glob(p, s); !strings.Contains(p, "*") && got != (p == s) {
 			t.Fatalf("%q against %q: %v", p, s, got)
+		}
+		if globName(p, s) && !glob(p, s) {
+			t.Fatalf("%q against %q: a name is wider than a part", p, s)
 		}
 		if glob(p, s) && strings.Count(p, "/") != strings.Count(s, "/") {
 			t.Fatalf("%q against %q crosses a slash", p, s)

@@ -66,8 +66,22 @@ func components(pattern, name []string) bool {
 }
 
 // glob compares a whole string with a pattern in which "*" stands for any run
-// of characters but "/", white space and control characters. It takes time in proportion to len(pattern)*len(s).
+// of characters but "/", white space and control characters.
 func glob(pattern, s string) bool {
+	return globOf(pattern, s, func(c byte) bool { return c != '/' && c > ' ' && c != 0x7f })
+}
+
+// globName is glob where "*" stands for nothing that ends a part of a name, or is
+// read differently by others: no "@", "?", "#", "%" or "\", and only ASCII.
+func globName(pattern, s string) bool { return globOf(pattern, s, nameByte) }
+
+func nameByte(c byte) bool {
+	return c > ' ' && c < 0x7f && !strings.ContainsRune("/@?#%\\", rune(c))
+}
+
+// globOf compares a whole string with a pattern in which "*" stands for any run
+// of the bytes that in allows. It takes time in proportion to len(pattern)*len(s).
+func globOf(pattern, s string, in func(byte) bool) bool {
 	star, mark, i, j := -1, 0, 0, 0
 	for j < len(s) {
 		switch {
@@ -76,7 +90,7 @@ func glob(pattern, s string) bool {
 			i++
 		case i < len(pattern) && pattern[i] == s[j]:
 			i, j = i+1, j+1
-		case star >= 0 && s[mark] != '/' && s[mark] > ' ' && s[mark] != 0x7f:
+		case star >= 0 && in(s[mark]):
 			mark++
 			i, j = star+1, mark
 		default:

@@ -11,9 +11,11 @@
 //	version: 1                        # optional
 //	identities:
 //	  NAME: {key: FILE | PEM, from: TIME, until: TIME}
-//	  NAME: {keyless: {issuer: URL, san: TEXT}}
-//	  NAME: {keyless: {issuer: URL, repository: OWNER/REPO | URL, workflow: PATH, ref: PATTERN,
-//	                   signer: URL, trigger: WORD, runner: WORD}}
+//	  NAME: {keyless: {issuer: URL, san: PATTERN, kind: uri | email | other}}
+//	  NAME: {keyless: {issuer: URL, repository: PATTERN, workflow: PATTERN, ref: PATTERN,
+//	                   signer: PATTERN, trigger: PATTERN, runner: PATTERN}}
+//	  NAME: {keyless: {issuer: URL, ..., unsafeRegex: {FIELD: RE2}}}
+//	  NAME: {certificate: {authority: FILE | PEM, san: PATTERN, kind: uri | email | dns | other}}
 //	builders:
 //	  NAME: {id: URL, by: [IDENTITY], level: 1..3}
 //	images: [RULE]                    # models: and servers: alike
@@ -21,16 +23,17 @@
 //	box: {...}                        # see Box
 //
 //	RULE:    {match: PATTERN, digests: [DIGEST], until: TIME, reason: TEXT, formats: [WORD], require: [DEMAND]}
-//	DEMAND:  exactly one of
-//	  signature:       {by, threshold, maxAge}
-//	  provenance:      {by, threshold, maxAge, source, ref: PATTERN, builder, level, buildType,
-//	                    parameters: [NAME] | {NAME: VALUE}}
-//	  sbom:            {by, threshold, maxAge, covers: executables | all, exceptions: [{path, digest}]}
-//	  vulnerabilities: {by, threshold, maxAge, deny: [critical, high, medium, low]}
-//	  attestation:     {by, threshold, maxAge, type: URL, cel: EXPRESSION}
-//	  pin:             {by, threshold, maxAge}        # servers only
+//	DEMAND:  exactly one of these, each with COMMON
+//	  signature:       {}
+//	  provenance:      {source, ref: PATTERN, builder, level, buildType, parameters: [NAME] | {NAME: VALUE}}
+//	  sbom:            {covers: executables | all, exceptions: [{path, digest}]}
+//	  vulnerabilities: {deny: [critical, high, medium, low]}
+//	  attestation:     {type: URL, cel: EXPRESSION}
+//	  pin:             {}        # servers only
+//	COMMON:  by: [NAME] | {any: [NAME]} | {all: [NAME]}, threshold: 1..64, logs: 0..8, maxAge: DURATION
 //
-// A key file is named relative to the policy file's folder, or absolutely.
+// A key or certificate file is named relative to the policy file's folder, or
+// absolutely.
 //
 // # Names
 //
@@ -45,18 +48,38 @@
 //
 // # Identities
 //
-// Every field is compared for equality, byte for byte, except ref, where "*"
-// stands for any run of characters but "/", and the ref at the end of signer.
-// There are no regular expressions. An identity names a key; or an issuer and a
-// certificate name (san); or an issuer and the repository, workflow and ref that
-// a build ran from. The workflow that signed must be that workflow itself,
-// unless signer names the reusable workflow that signs for it.
+// An identity is a key; or an issuer and a certificate name (san); or an issuer
+// and the repository, workflow and ref that a build ran from; or a private
+// authority and a certificate name. issuer is compared byte for byte. Every other
+// field is a pattern for the whole field, in which "*" stands for any run of
+// characters but "/", white space and control characters; nothing else is
+// special, letter case counts, and there is no negation. But for ref, "*" also
+// stands for ASCII only and never for "@", "?", "#", "%" or "\"; in a host's name
+// never for ".". A pattern keeps the part that says whose it is: the scheme and
+// host of a URL, and on github.com, gitlab.com and their like the owner; the
+// domain of an e-mail address; the last two labels of a host's name; of a
+// workflow on GitHub ".github/workflows/"; of a ref "refs/tags/" or
+// "refs/heads/"; the first character of trigger and runner. Names of kind other
+// are exact. kind is inferred where it is absent: "://" makes a uri, "@" an
+// email, anything else other (of a private authority: kind must say).
+//
+// The workflow that signed must be the one that was started, unless signer names
+// the reusable workflow that signs for it, as URL@REF; both are reported.
+//
+// unsafeRegex gives a field a regular expression instead (RE2, at most 512
+// bytes), which must match the whole field and not the empty text. policy check
+// tells that it is there. kind has then to be given for san.
 //
 // # Demands
 //
-// by names identities; threshold of them (one by default) must have said it,
-// each by a signer of its own: one key or certificate name under two identities
-// counts once, and so does one identity with two certificate names. maxAge is
+// by says who must have said it: one identity; {any: [...]}, threshold of which
+// are enough (one by default); or {all: [...]}, each of which is needed. A plain
+// list of several needs a threshold, since it leaves open which is meant. Signers
+// are counted, each for an identity of its own: one key or certificate name under two
+// identities counts once, so does a key with and without a certificate, and so does one
+// identity with two certificate names. logs is how many distinct transparency logs of the
+// trusted root must hold the signature; a keyless one is in one log at least, whatever logs
+// says, and other signatures need none. maxAge is
 // counted from the time a log or timestamp authority proves, never from the time
 // a signer writes; only for vulnerabilities it is counted from the end of the scan,
 // which the report's signer states. A signature demand is met by cosign's signature predicate
@@ -153,12 +176,12 @@ const (
 
 // demand is one entry of require.
 type demand struct {
-	word      word
-	where     string // "images[0].require[1].provenance"
-	line      int
-	by        []Identity
-	threshold int
-	maxAge    time.Duration // 0 = any
+	word  word
+	where string // "images[0].require[1].provenance"
+	line  int
+	who
+	logs   int           // distinct transparency logs that must hold the signature
+	maxAge time.Duration // 0 = any
 
 	build      buildTerms    // provenance
 	coverage   coverageTerms // sbom
@@ -176,7 +199,7 @@ func (p Policy) Path() string { return p.path }
 // Text is the file as it was read.
 func (p Policy) Text() []byte { return slices.Clone(p.raw) }
 
-// Digest covers the file's bytes and every key that it names.
+// Digest covers the file's bytes and every key and authority that it names.
 func (p Policy) Digest() digest.Digest { return p.sum }
 
 // Box is the ceiling of what a run may be given.
@@ -197,12 +220,29 @@ func (p Policy) Keys() []trust.Key {
 	return keys
 }
 
-// Keyless reports whether any identity needs a Sigstore root.
-func (p Policy) Keyless() bool {
-	return slices.ContainsFunc(p.identities, func(id Identity) bool { return id.key.Zero() })
+// Authorities are the private authorities that evidence must be proved with:
+// pass them to trust.Root.WithAuthorities.
+func (p Policy) Authorities() []trust.Authority {
+	var out []trust.Authority
+	for _, id := range p.identities {
+		if !id.certificate.zero() {
+			out = append(out, id.certificate.Authority)
+		}
+	}
+	return out
 }
 
-// sum binds the file's bytes and the keys, in the order of their names.
+// Keyless reports whether anything needs a Sigstore root: a keyless identity, or
+// a demand for transparency logs.
+func (p Policy) Keyless() bool {
+	return slices.ContainsFunc(p.identities, func(id Identity) bool { return id.key.Zero() && id.certificate.zero() }) ||
+		slices.ContainsFunc(p.rules, func(r rule) bool {
+			return slices.ContainsFunc(r.demands, func(d demand) bool { return d.logs > 0 })
+		})
+}
+
+// sum binds the file's bytes, the keys and the authorities, in the order of their
+// names.
 func sum(raw []byte, identities []Identity) digest.Digest {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "ztlaunch.policy/v1\n%s\n", digest.FromBytes(raw))
@@ -210,6 +250,9 @@ func sum(raw []byte, identities []Identity) digest.Digest {
 		if !id.key.Zero() {
 			from, until := id.key.Window()
 			fmt.Fprintf(&b, "%q %s %d %d\n", id.name, id.key.ID(), from.Unix(), until.Unix())
+		}
+		if !id.certificate.zero() {
+			fmt.Fprintf(&b, "%q authority %s\n", id.name, id.certificate.Authority.Sum())
 		}
 	}
 	return digest.FromBytes(b.Bytes())

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -81,16 +80,23 @@ func (r *reader) identity(name, v form.Node) {
 	}
 	var from, until time.Time
 	v.Fields(map[string]func(form.Node){
-		"key":     func(v form.Node) { id.key = r.key(v) },
-		"keyless": func(v form.Node) { id.keyless = readKeyless(v) },
-		"from":    func(v form.Node) { from = v.Time() },
-		"until":   func(v form.Node) { until = v.Time() },
+		"key":         func(v form.Node) { id.key = r.key(v) },
+		"keyless":     func(v form.Node) { id.keyless = readKeyless(v) },
+		"certificate": func(v form.Node) { id.certificate = r.certificate(v) },
+		"from":        func(v form.Node) { from = v.Time() },
+		"until":       func(v form.Node) { until = v.Time() },
 	})
+	sorts := 0
+	for _, sort := range []string{"key", "keyless", "certificate"} {
+		if v.Has(sort) {
+			sorts++
+		}
+	}
 	switch {
-	case v.Has("key") == v.Has("keyless"):
-		v.Fail(reason.FormMissingKey, "either key or keyless", "both or neither", "")
-	case v.Has("keyless") && (v.Has("from") || v.Has("until")):
-		v.Fail(reason.FormUnknownKey, "from and until beside key only", "beside keyless", "a certificate carries its own window")
+	case sorts != 1:
+		v.Fail(reason.FormMissingKey, "one of key, keyless and certificate", fmt.Sprint(sorts), "")
+	case !v.Has("key") && (v.Has("from") || v.Has("until")):
+		v.Fail(reason.FormUnknownKey, "from and until beside key only", "beside a certificate", "a certificate carries its own window")
 	case !from.IsZero() && !until.IsZero() && until.Before(from):
 		v.Fail(reason.FormValue, "until after from", "until before from", "")
 	}
@@ -108,104 +114,19 @@ func (w word) wellFormed() bool {
 
 // key reads a key file, or a PEM block that stands in the policy itself.
 func (r *reader) key(v form.Node) trust.Key {
-	t := v.Text()
-	if t == "" {
+	raw, err := r.pem(v)
+	if err != nil {
+		v.Fail(reason.PolicyKeyUnreadable, "the key file "+clip(v.Text()), err.Error(), "ztlaunch key generate")
 		return trust.Key{}
 	}
-	raw := []byte(t)
-	if !strings.HasPrefix(t, "-----BEGIN ") {
-		name := t
-		if !path.IsAbs(name) {
-			name = path.Join(path.Dir(r.policy.path), name)
-		}
-		var err error
-		if r.read == nil {
-			err = fmt.Errorf("read %s: no key files here", name)
-		} else {
-			raw, err = r.read(name)
-		}
-		if err != nil {
-			v.Fail(reason.PolicyKeyUnreadable, "the key file "+name, err.Error(), "ztlaunch key generate")
-			return trust.Key{}
-		}
+	if raw == nil {
+		return trust.Key{}
 	}
 	k, err := trust.ParseKey(raw)
 	if err != nil {
 		v.Fail(reason.PolicyKeyMalformed, "a PEM public key", err.Error(), "cosign public-key --key KEY")
 	}
 	return k
-}
-
-// githubIssuer is the issuer whose repositories may be written OWNER/REPO.
-const githubIssuer = "https://token.actions.githubusercontent.com"
-
-func readKeyless(n form.Node) (k Keyless) {
-	exact := func(into *string) func(form.Node) {
-		return func(v form.Node) {
-			*into = v.Text()
-			if strings.ContainsAny(*into, "*\n\r\t ") || *into == "" {
-				v.Fail(reason.PolicyPattern, "an exact value: only ref takes *", fmt.Sprintf("%.80q", *into), "")
-			}
-		}
-	}
-	var repository, ref, signer form.Node
-	n.Fields(map[string]func(form.Node){
-		"issuer":     exact(&k.Issuer),
-		"san":        exact(&k.SAN),
-		"repository": func(v form.Node) { repository = v; exact(&k.Repository)(v) },
-		"workflow":   exact(&k.Workflow),
-		"ref":        func(v form.Node) { ref, k.Ref = v, v.Text() },
-		"signer":     func(v form.Node) { signer, k.Signer = v, v.Text() },
-		"trigger":    exact(&k.Trigger),
-		"runner":     exact(&k.Runner),
-	})
-	n.Need("issuer")
-	if n.Has("workflow") {
-		n.Need("repository", "ref")
-	} else {
-		n.Need("san")
-	}
-	switch host, isURL := strings.CutPrefix(k.Issuer, "https://"); {
-	case !isURL || host == "":
-		n.Fail(reason.PolicyPattern, "an issuer such as "+githubIssuer, fmt.Sprintf("%.80q", k.Issuer), "")
-	case k.Signer != "" && k.Workflow == "":
-		signer.Fail(reason.FormUnknownKey, "signer beside workflow only", "signer without workflow", "write san: instead")
-	}
-	if k.Repository != "" && !strings.Contains(k.Repository, "://") {
-		if k.Issuer != githubIssuer || strings.Count(k.Repository, "/") != 1 || strings.Contains(k.Repository, ":") {
-			repository.Fail(reason.PolicyPattern, "the repository's URL (OWNER/REPO only for "+githubIssuer+")", fmt.Sprintf("%.80q", k.Repository), "")
-		}
-		k.Repository = "https://github.com/" + k.Repository
-	}
-	if strings.HasSuffix(k.Repository, "/") {
-		repository.Fail(reason.PolicyPattern, "a URL without a trailing /", fmt.Sprintf("%.80q", k.Repository), "")
-	}
-	if k.Ref != "" && !refPattern(k.Ref) {
-		ref.Fail(reason.PolicyPattern, "refs/tags/PATTERN or refs/heads/PATTERN", fmt.Sprintf("%.80q", k.Ref), "write refs/tags/v*")
-	}
-	if k.Signer != "" && !signerPattern(k.Signer) {
-		signer.Fail(reason.PolicyPattern, "the signing workflow as URL@refs/tags/PATTERN, @refs/heads/PATTERN or @COMMIT", fmt.Sprintf("%.80q", k.Signer), "")
-	}
-	return k
-}
-
-// refPattern accepts tags and branches, never a pull request's ref: anybody can
-// open one.
-func refPattern(s string) bool {
-	name, ok := strings.CutPrefix(s, "refs/tags/")
-	if !ok {
-		name, ok = strings.CutPrefix(s, "refs/heads/")
-	}
-	return ok && name != "" && !strings.ContainsAny(name, " \t\n?[]\\^~:@") && !strings.Contains(name, "**") && !strings.Contains(name, "//")
-}
-
-func signerPattern(s string) bool {
-	at := strings.LastIndexByte(s, '@')
-	if at < 0 || !strings.HasPrefix(s, "https://") || strings.ContainsAny(s[:at], "*@ \t\n") {
-		return false
-	}
-	ref := s[at+1:]
-	return refPattern(ref) || len(ref) == 40 && strings.Trim(ref, "0123456789abcdef") == ""
 }
 
 func (r *reader) rule(kind artifact.Kind, where string, n form.Node) {

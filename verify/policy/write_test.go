@@ -293,6 +293,47 @@ func FuzzScalar(f *testing.F) {
 	})
 }
 
+// TestLines: what decides differently is written differently, the certificates
+// between an authority's root and its signers too.
+func TestLines(t *testing.T) {
+	private := verifytest.NewPrivate(t, verifytest.PrivateConfig{})
+	lines := func(text string, raw []byte) string {
+		p, err := Parse([]byte(text), "p", func(string) ([]byte, error) { return raw, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(p.lines(), "\n")
+	}
+	seen := map[string]string{}
+	both := "identities: {release: {key: a.pub}, security: {key: b.pub}}\nimages: [{match: registry.example/a, require: [{signature: {by: "
+	keys := func(by string) string {
+		p, err := Parse([]byte(strings.NewReplacer("a.pub", "keys/release.pub", "b.pub", "keys/security.pub").Replace(both)+by+"}}]}]\n"), "p", keyFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(p.lines(), "\n")
+	}
+	hub := "issuer: " + github + ", repository: acme/agent, workflow: " + flow + ", ref: refs/tags/v*"
+	for name, text := range map[string]string{
+		"whole":    lines(certified("authority: ca.pem, san: a@b"), private.PEM()),
+		"root":     lines(certified("authority: ca.pem, san: a@b"), private.RootPEM()),
+		"kind":     lines(certified("authority: ca.pem, san: a@b, kind: other"), private.PEM()),
+		"any":      keys("{any: [release, security]}"),
+		"all":      keys("{all: [release, security]}"),
+		"logs":     keys("{any: [release, security]}, logs: 2"),
+		"keyless":  lines(keyless(hub), nil),
+		"regex":    lines(keyless(hub+", unsafeRegex: {trigger: push}"), nil),
+		"trigger":  lines(keyless(hub+", trigger: push"), nil),
+		"san":      lines(keyless("issuer: https://a, san: a@b"), nil),
+		"san-kind": lines(keyless("issuer: https://a, san: a@b, kind: other"), nil),
+	} {
+		if was, twice := seen[text]; twice {
+			t.Errorf("%s and %s are written alike: %s", was, name, text)
+		}
+		seen[text] = name
+	}
+}
+
 // TestAdoptProves: whatever the editing did, a file that lost something, or
 // gained more than the adoption, is refused.
 func TestAdoptProves(t *testing.T) {

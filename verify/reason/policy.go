@@ -11,6 +11,9 @@ const (
 	PolicyUnused          Code = "policy-unused"
 	PolicyIdentityUnknown Code = "policy-identity-unknown"
 	PolicyThreshold       Code = "policy-threshold"
+	PolicyByUnclear       Code = "policy-by-unclear"
+	PolicyRegex           Code = "policy-regex"
+	PolicyAuthority       Code = "policy-authority"
 	PolicyLevel           Code = "policy-level"
 	PolicyExpression      Code = "policy-expression"
 	PolicyAttestationType Code = "policy-attestation-type"
@@ -35,6 +38,7 @@ const (
 	RuleExpired       Code = "rule-expired"
 	EvidenceUnreached Code = "evidence-unreachable"
 	ThresholdUnmet    Code = "threshold-unmet"
+	LogsUnmet         Code = "logs-unmet"
 	ClaimTooOld       Code = "claim-too-old"
 	ClaimUndated      Code = "claim-undated"
 
@@ -101,6 +105,9 @@ var policyRows = []Row{
 	{PolicyUnused, Usage, "an identity or builder is declared and named by no rule", "verify/policy TestParse/unused"},
 	{PolicyIdentityUnknown, Usage, "a rule names an identity that is not declared", "verify/policy TestParse/identity-unknown"},
 	{PolicyThreshold, Usage, "a threshold exceeds the number of distinct signers", "verify/policy TestParse/threshold"},
+	{PolicyByUnclear, Usage, "a list of several identities does not say whether any or all of them must sign", "verify/policy TestBy/list-of-two"},
+	{PolicyRegex, Usage, "a regular expression does not compile, is too long, or matches the empty text", "verify/policy TestUnsafeRegex/empty-match"},
+	{PolicyAuthority, Usage, "a private authority's file that the policy names cannot be read or is no authority", "verify/policy TestParse/authority-unreadable"},
 	{PolicyLevel, Usage, "a provenance level is demanded of a builder that has none", "verify/policy TestParse/level"},
 	{PolicyExpression, Usage, "a CEL condition does not compile to true or false", "verify/policy TestParse/expression"},
 	{PolicyAttestationType, Usage, "an attestation demand names a version of a known predicate type that is not read", "verify/policy TestParse/attestation-version"},
@@ -119,6 +126,7 @@ var policyRows = []Row{
 	{RuleExpired, Stale, "the rule that would admit this is past its until", "verify/policy TestEvaluate/rule-expired"},
 	{EvidenceUnreached, CannotTell, "what was demanded was not found, and not everywhere could be looked", "verify/policy TestEvaluate/evidence-unreachable"},
 	{ThresholdUnmet, Denied, "fewer distinct signers said it than the policy demands", "verify/policy TestEvaluate/threshold-unmet"},
+	{LogsUnmet, Denied, "fewer distinct transparency logs hold the signature than the rule demands", "verify/policy TestN04LogsOfADemand"},
 	{ClaimTooOld, Stale, "the claim is older than the rule's maxAge", "verify/policy TestEvaluate/claim-too-old"},
 	{ClaimUndated, Denied, "nobody vouches for the claim's time, and the rule has a maxAge", "verify/policy TestEvaluate/claim-undated"},
 

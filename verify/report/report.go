@@ -99,23 +99,26 @@ type Files struct {
 
 // Signer is one claim that met a demand.
 type Signer struct {
-	Identity      string `json:"identity"` // the policy's name
-	PredicateType string `json:"predicateType"`
-	Subject       string `json:"subject"`
-	Level         string `json:"level"` // "index", "manifest", or "files" for a model's signature
-	Key           string `json:"key,omitempty"`
-	Issuer        string `json:"issuer,omitempty"`
-	SAN           string `json:"san,omitempty"`
-	Repository    string `json:"repository,omitempty"`
-	Ref           string `json:"ref,omitempty"`
-	Commit        string `json:"commit,omitempty"`
-	Workflow      string `json:"workflow,omitempty"`
-	Trigger       string `json:"trigger,omitempty"`
-	Runner        string `json:"runner,omitempty"`
-	Run           string `json:"run,omitempty"`
-	Time          string `json:"time,omitempty"`
-	TimeSource    string `json:"timeSource"` // "tlog", "tsa" or "none"
-	Envelope      string `json:"envelope"`
+	Identity      string   `json:"identity"` // the policy's name
+	PredicateType string   `json:"predicateType"`
+	Subject       string   `json:"subject"`
+	Level         string   `json:"level"` // "index", "manifest", or "files" for a model's signature
+	Key           string   `json:"key,omitempty"`
+	Authority     string   `json:"authority,omitempty"` // the root of the private authority that certified san
+	Issuer        string   `json:"issuer,omitempty"`
+	SAN           string   `json:"san,omitempty"`
+	Repository    string   `json:"repository,omitempty"`
+	Ref           string   `json:"ref,omitempty"`
+	Commit        string   `json:"commit,omitempty"`
+	Workflow      string   `json:"workflow,omitempty"` // that was started (build config)
+	SignedBy      string   `json:"signedBy,omitempty"` // the workflow that signed (build signer); another one where it is reusable
+	Trigger       string   `json:"trigger,omitempty"`
+	Runner        string   `json:"runner,omitempty"`
+	Run           string   `json:"run,omitempty"`
+	Time          string   `json:"time,omitempty"`
+	TimeSource    string   `json:"timeSource"`     // "tlog", "tsa" or "none"
+	Logs          []string `json:"logs,omitempty"` // transparency logs that hold it, by ID
+	Envelope      string   `json:"envelope"`
 }
 
 // Finding is one check.
@@ -208,10 +211,10 @@ func subject(d policy.Decision) Subject {
 
 func signer(p policy.Proved) Signer {
 	s := Signer{Identity: p.Identity, PredicateType: p.Predicate, Subject: p.Subject.String(), Level: "manifest",
-		Key: p.Signer.Key, Issuer: p.Signer.Issuer, SAN: p.Signer.SAN, Repository: p.Signer.SourceRepositoryURI,
-		Ref: p.Signer.SourceRepositoryRef, Commit: p.Signer.SourceRepositoryDigest, Workflow: p.Signer.BuildConfigURI,
+		Key: p.Signer.Key, Authority: p.Signer.Authority, Issuer: p.Signer.Issuer, SAN: p.Signer.SAN, Repository: p.Signer.SourceRepositoryURI,
+		Ref: p.Signer.SourceRepositoryRef, Commit: p.Signer.SourceRepositoryDigest, Workflow: p.Signer.BuildConfigURI, SignedBy: p.Signer.BuildSignerURI,
 		Trigger: p.Signer.BuildTrigger, Runner: p.Signer.RunnerEnvironment, Run: p.Signer.RunInvocationURI,
-		Time: stamp(p.Time), TimeSource: p.Source.String(), Envelope: p.Envelope.String()}
+		Time: stamp(p.Time), TimeSource: p.Source.String(), Logs: p.Logs, Envelope: p.Envelope.String()}
 	switch {
 	case p.Index:
 		s.Level = "index"

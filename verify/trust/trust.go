@@ -1,7 +1,8 @@
 // Package trust owns the roots of trust: whom ztlaunch believes, and for how
-// long. A Root holds any number of public keys and at most one Sigstore
-// trusted root (certificate authorities, transparency logs, timestamp
-// authorities and certificate-transparency logs, each with its validity).
+// long. A Root holds any number of public keys and of private certificate
+// authorities, and at most one Sigstore trusted root (certificate authorities,
+// transparency logs, timestamp authorities and certificate-transparency logs,
+// each with its validity).
 //
 // # Keys
 //
@@ -12,6 +13,16 @@
 // bytes, written sha256:HEX. One key has one name, however often and in
 // whatever file it is listed, so a threshold of distinct signers cannot be met
 // with copies of one key.
+//
+// # Private authorities
+//
+// An authority's file holds one to sixteen PEM blocks CERTIFICATE, at most
+// 256 KiB, with whatever text between them and nothing after the last; no
+// certificate twice. Each must be allowed to issue certificates (basic
+// constraints cA; key usage, where it is stated, keyCertSign) and have a key of
+// the kinds above. Those that are signed by themselves are roots, at least one;
+// the others are intermediates and help to build a chain. A root's name is the
+// SHA-256 of its SubjectPublicKeyInfo, written sha256:HEX.
 //
 // # Sigstore trusted roots
 //
@@ -31,7 +42,9 @@
 // # What it does not check
 //
 // Nothing here decides whether a root deserves trust, how old it may be (Date
-// is for the policy to judge), or which identity may sign what.
+// is for the policy to judge), or which identity may sign what. Revocation lists
+// of private authorities are not read: take the authority, or the signer's name,
+// out of the policy.
 package trust
 
 import (
@@ -63,8 +76,9 @@ var publicGood []byte
 
 // Root is whom a check may believe. The zero Root believes nobody.
 type Root struct {
-	keys     []Key // sorted by name, then window; no duplicates
-	sigstore *sigstore
+	keys        []Key       // sorted by name, then window; no duplicates
+	authorities []Authority // sorted by Sum; no duplicates
+	sigstore    *sigstore
 }
 
 // sigstore is a trusted root that is parsed when it is first needed.
@@ -105,11 +119,22 @@ func (r Root) With(keys ...Key) Root {
 	return r
 }
 
+// WithAuthorities adds private authorities. The receiver is unchanged.
+func (r Root) WithAuthorities(authorities ...Authority) Root {
+	all := slices.DeleteFunc(slices.Concat(r.authorities, authorities), Authority.Zero)
+	slices.SortFunc(all, func(a, b Authority) int { return strings.Compare(a.Sum(), b.Sum()) })
+	r.authorities = slices.CompactFunc(all, func(a, b Authority) bool { return a.Sum() == b.Sum() })
+	return r
+}
+
+// Authorities are the private authorities.
+func (r Root) Authorities() []Authority { return slices.Clone(r.authorities) }
+
 // Keys are the trusted keys, sorted by name.
 func (r Root) Keys() []Key { return slices.Clone(r.keys) }
 
 // Zero says that the Root believes nobody.
-func (r Root) Zero() bool { return len(r.keys) == 0 && r.sigstore == nil }
+func (r Root) Zero() bool { return len(r.keys)+len(r.authorities) == 0 && r.sigstore == nil }
 
 // Keyless says whether there is a Sigstore root to check certificates against.
 func (r Root) Keyless() bool { return r.sigstore != nil }
@@ -129,7 +154,7 @@ func (r Root) Sigstore() (root.TrustedMaterial, error) {
 	if r.sigstore == nil {
 		return nil, &reason.Error{
 			Code: reason.TrustRootAbsent, What: "find a Sigstore root",
-			Expected: "a trusted root for certificates and logs", Found: fmt.Sprintf("%d keys only", len(r.keys)),
+			Expected: "a trusted root for certificates and logs", Found: fmt.Sprintf("%d keys and %d private authorities only", len(r.keys), len(r.authorities)),
 			Next: "--trusted-root FILE",
 		}
 	}
@@ -140,8 +165,8 @@ func (r Root) Sigstore() (root.TrustedMaterial, error) {
 	return material, nil
 }
 
-// Digest covers every input: the bytes of the Sigstore root, and the name and
-// window of every key. Two Roots with one digest believe the same.
+// Digest covers every input: the bytes of the Sigstore root, the name and window
+// of every key, and every certificate of every private authority. Two Roots with one digest believe the same.
 func (r Root) Digest() digest.Digest {
 	var b strings.Builder
 	b.WriteString("ztlaunch trust root v1\n")
@@ -150,6 +175,9 @@ func (r Root) Digest() digest.Digest {
 	}
 	for _, k := range r.keys {
 		fmt.Fprintf(&b, "key %s %s %s\n", k.id, stamp(k.from), stamp(k.until))
+	}
+	for _, a := range r.authorities {
+		fmt.Fprintf(&b, "authority %s\n", a.Sum())
 	}
 	sum := sha256.Sum256([]byte(b.String()))
 	return digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(sum[:]))

@@ -98,10 +98,6 @@ func TestFromJSONRefuses(t *testing.T) {
 		"case variant":  {strings.Replace(whole, `"tlogs"`, `"Tlogs"`, 1), reason.TrustRootMalformed},
 		"media type":    {strings.Replace(whole, "version=0.1", "version=0.9", 1), reason.TrustRootMalformed},
 		"too-large":     {whole + strings.Repeat(" ", MaxRootSize), reason.TrustRootTooLarge},
-		"no-start-ca":   {without(t, "certificateAuthorities", "validFor"), reason.TrustRootWindow},
-		"no-start-tsa":  {without(t, "timestampAuthorities", "validFor"), reason.TrustRootWindow},
-		"no-start-tlog": {without(t, "tlogs", "publicKey", "validFor"), reason.TrustRootWindow},
-		"no-start-ct":   {without(t, "ctlogs", "publicKey", "validFor"), reason.TrustRootWindow},
 		"backwards":     {set(t, "1990-01-01T00:00:00Z", "certificateAuthorities", "validFor", "end"), reason.TrustRootWindow},
 		"log twice":     {twice(t), reason.TrustRootWindow},
 		"bad certificate": {set(t, "AAAA", "certificateAuthorities", "certChain", "certificates", "rawBytes"),
@@ -117,6 +113,22 @@ func TestFromJSONRefuses(t *testing.T) {
 				t.Error("a refused root is not zero")
 			}
 		})
+	}
+}
+
+// A trusted root says of an authority or a log only until when it is valid: a
+// missing start would be read as "always".
+func TestN12TrustedRootWithoutStart(t *testing.T) {
+	for name, raw := range map[string]string{
+		"ca":   without(t, "certificateAuthorities", "validFor"),
+		"tsa":  without(t, "timestampAuthorities", "validFor"),
+		"tlog": without(t, "tlogs", "publicKey", "validFor"),
+		"ct":   without(t, "ctlogs", "publicKey", "validFor"),
+		"date": without(t, "tlogs", "publicKey", "validFor", "start"),
+	} {
+		if r, err := FromJSON([]byte(raw)); code(err) != reason.TrustRootWindow || !r.Zero() {
+			t.Errorf("%s: %v, want %s", name, err, reason.TrustRootWindow)
+		}
 	}
 }
 

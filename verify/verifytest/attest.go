@@ -30,6 +30,7 @@ type Options struct {
 	At         time.Time // when it is signed, logged and timestamped; zero: Epoch
 	IssuedAt   time.Time // start of the certificate's ten minutes; zero: a minute before At
 	Log        Version
+	Also       []Version // hold it too: the other log, or the same one in another place
 	SCT        SCT
 	Template   func(*x509.Certificate) // changes the certificate before it is issued
 	StampedBy  *Sigstore               // whose authority timestamps it; nil: this instance's
@@ -108,7 +109,7 @@ func (o Options) filled() Options {
 	if o.IssuedAt.IsZero() {
 		o.IssuedAt = o.At.Add(-time.Minute)
 	}
-	if o.StampAt.IsZero() && o.Log == RekorV2 {
+	if o.StampAt.IsZero() && o.Log == RekorV2 && len(o.Also) == 0 {
 		o.StampAt = o.At
 	}
 	return o
@@ -117,7 +118,14 @@ func (o Options) filled() Options {
 // witness adds the log entry and the timestamp.
 func (s *Sigstore) witness(t testing.TB, b *protobundle.Bundle, by pem.Block, o Options) {
 	t.Helper()
-	b.VerificationMaterial.TlogEntries = []*protorekor.TransparencyLogEntry{s.entry(t, b, by, o)}
+	b.VerificationMaterial.TlogEntries = []*protorekor.TransparencyLogEntry{s.entry(t, b, by, o.Log, 1, o)}
+	for _, v := range o.Also {
+		index := int64(1)
+		if v == o.Log {
+			index = 0
+		}
+		b.VerificationMaterial.TlogEntries = append(b.VerificationMaterial.TlogEntries, s.entry(t, b, by, v, index, o))
+	}
 	if !o.StampAt.IsZero() && o.Stamp != StampNone {
 		b.VerificationMaterial.TimestampVerificationData = s.stamp(t, b.GetDsseEnvelope().GetSignatures()[0].GetSig(), o)
 	}

@@ -1,6 +1,7 @@
 package verifytest
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
@@ -34,7 +35,7 @@ func newAuthority(t testing.TB, name string, parent *authority, until time.Time,
 	if parent != nil {
 		issuer = *parent
 	}
-	return authority{cert: create(t, template, issuer, k), key: k}
+	return authority{cert: create(t, template, issuer, k.Public()), key: k}
 }
 
 // ca shapes a certificate that issues others for one purpose.
@@ -56,9 +57,9 @@ func stamps(c *x509.Certificate) {
 	c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Critical: true, Value: usage}}
 }
 
-func create(t testing.TB, template *x509.Certificate, issuer authority, subject *ecdsa.PrivateKey) *x509.Certificate {
+func create(t testing.TB, template *x509.Certificate, issuer authority, subject crypto.PublicKey) *x509.Certificate {
 	t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, template, issuer.cert, subject.Public(), issuer.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer.cert, subject, issuer.key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,9 +84,11 @@ type SCT uint8
 
 // The kinds of signed certificate timestamp.
 const (
-	SCTGood   SCT = iota
-	SCTAbsent     // none
-	SCTForged     // in the log's name, signed by somebody else
+	SCTGood    SCT = iota
+	SCTAbsent      // none
+	SCTForged      // in the log's name, signed by somebody else
+	SCTTwice       // two of one log, of different times
+	SCTTwoLogs     // one of each log
 )
 
 // issue makes a certificate of Fulcio's shape: valid for ten minutes, no
@@ -100,23 +103,41 @@ func (s *Sigstore) issue(t testing.TB, who evidence.Signer, k *ecdsa.PrivateKey,
 	if o.Template != nil {
 		o.Template(template)
 	}
-	c := create(t, template, s.issuer, k)
+	c := create(t, template, s.issuer, k.Public())
 	if o.SCT == SCTAbsent {
 		return c
 	}
 	// The log signs the certificate as it is without the timestamp, which is
 	// then appended as the last extension (RFC 6962, section 3.3).
-	logKey := s.ct.key
-	if o.SCT == SCTForged {
-		logKey = newKey(t)
+	first := s.sct(t, s.ct, s.ct.key, c, o.IssuedAt)
+	scts := [][]byte{first}
+	switch o.SCT {
+	case SCTForged:
+		scts[0] = s.sct(t, s.ct, newKey(t), c, o.IssuedAt)
+	case SCTTwice:
+		scts = append(scts, s.sct(t, s.ct, s.ct.key, c, o.IssuedAt.Add(time.Second)))
+	case SCTTwoLogs:
+		scts = append(scts, s.sct(t, s.ct2, s.ct2.key, c, o.IssuedAt))
 	}
-	template.ExtraExtensions = append(template.ExtraExtensions, s.timestamp(t, logKey, c, o.IssuedAt))
-	return create(t, template, s.issuer, k)
+	template.ExtraExtensions = append(template.ExtraExtensions, timestamps(t, scts))
+	return create(t, template, s.issuer, k.Public())
 }
 
-// timestamp is the extension with one signed certificate timestamp over a
-// precertificate entry (RFC 6962, sections 3.2 and 3.3).
-func (s *Sigstore) timestamp(t testing.TB, key *ecdsa.PrivateKey, c *x509.Certificate, at time.Time) pkix.Extension {
+// timestamps is the extension with signed certificate timestamps (RFC 6962,
+// section 3.3).
+func timestamps(t testing.TB, scts [][]byte) pkix.Extension {
+	t.Helper()
+	var all []byte
+	for _, sct := range scts {
+		all = append(binary.BigEndian.AppendUint16(all, uint16(len(sct))), sct...)
+	}
+	list := append(binary.BigEndian.AppendUint16(nil, uint16(len(all))), all...)
+	return pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 11129, 2, 4, 2}, Value: der(t, list)}
+}
+
+// sct is one signed certificate timestamp over a precertificate entry (RFC 6962,
+// section 3.2).
+func (s *Sigstore) sct(t testing.TB, by log, key *ecdsa.PrivateKey, c *x509.Certificate, at time.Time) []byte {
 	t.Helper()
 	issuer := sha256.Sum256(s.issuer.cert.RawSubjectPublicKeyInfo)
 	tbs := c.RawTBSCertificate
@@ -129,13 +150,10 @@ func (s *Sigstore) timestamp(t testing.TB, key *ecdsa.PrivateKey, c *x509.Certif
 	signed = append(append(signed, tbs...), 0, 0) // no extensions
 	sig := sign(t, key, signed)
 
-	sct := append([]byte{0}, s.ct.id(t)...)
+	sct := append([]byte{0}, by.id(t)...)
 	sct = append(append(sct, millis...), 0, 0)
 	sct = append(sct, 4, 3) // SHA-256, ECDSA
-	sct = append(binary.BigEndian.AppendUint16(sct, uint16(len(sig))), sig...)
-	list := binary.BigEndian.AppendUint16(nil, uint16(len(sct)+2))
-	list = append(binary.BigEndian.AppendUint16(list, uint16(len(sct))), sct...)
-	return pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 11129, 2, 4, 2}, Value: der(t, list)}
+	return append(binary.BigEndian.AppendUint16(sct, uint16(len(sig))), sig...)
 }
 
 // san is the one name of a certificate, critical because there is no subject.
@@ -147,6 +165,8 @@ func san(t testing.TB, who evidence.Signer) pkix.Extension {
 	case "uri":
 	case "email":
 		tag = 1
+	case "dns":
+		tag = 2
 	case "other":
 		x, err := cryptoutils.MarshalOtherNameSAN(who.SAN, true)
 		if err != nil {

@@ -58,12 +58,12 @@ const (
 )
 
 // entry logs an envelope at o.At, with the certificate or the public key that
-// verifies it. The tree holds one other entry before it.
-func (s *Sigstore) entry(t testing.TB, b *protobundle.Bundle, by pem.Block, o Options) *protorekor.TransparencyLogEntry {
+// verifies it. The tree holds one other entry, before it or, at index 0, after.
+func (s *Sigstore) entry(t testing.TB, b *protobundle.Bundle, by pem.Block, v Version, index int64, o Options) *protorekor.TransparencyLogEntry {
 	t.Helper()
 	envelope := b.GetDsseEnvelope()
 	sig := envelope.GetSignatures()[0].GetSig()
-	if o.Log == RekorV2 {
+	if v == RekorV2 {
 		member := "x509Certificate"
 		if by.Type == publicKey {
 			member = "publicKey"
@@ -79,7 +79,7 @@ func (s *Sigstore) entry(t testing.TB, b *protobundle.Bundle, by pem.Block, o Op
 				},
 			}},
 		})
-		return s.tiles.include(t, body, "hashedrekord", "0.0.2", strings.TrimPrefix(s.tiles.url, "https://"))
+		return s.tiles.include(t, index, body, "hashedrekord", "0.0.2", strings.TrimPrefix(s.tiles.url, "https://"))
 	}
 	raw := canonical(t, object{
 		"payload": envelope.GetPayload(), "payloadType": envelope.GetPayloadType(),
@@ -97,7 +97,7 @@ func (s *Sigstore) entry(t testing.TB, b *protobundle.Bundle, by pem.Block, o Op
 			}},
 		},
 	})
-	e := s.rekor.include(t, body, "dsse", "0.0.1", "rekor.sigstore.test - 1193050959916656506")
+	e := s.rekor.include(t, index, body, "dsse", "0.0.1", "rekor.sigstore.test - 1193050959916656506")
 	e.IntegratedTime = o.At.Unix()
 	e.InclusionPromise = &protorekor.InclusionPromise{SignedEntryTimestamp: sign(t, s.rekor.key, canonical(t, object{
 		"body": body, "integratedTime": e.GetIntegratedTime(), "logIndex": e.GetLogIndex(), "logID": hex.EncodeToString(s.rekor.id(t)),
@@ -107,16 +107,19 @@ func (s *Sigstore) entry(t testing.TB, b *protobundle.Bundle, by pem.Block, o Op
 
 // include puts a body into a tree of two leaves and proves it (RFC 6962,
 // section 2.1; C2SP checkpoints and signed notes).
-func (l log) include(t testing.TB, body []byte, kind, version, origin string) *protorekor.TransparencyLogEntry {
+func (l log) include(t testing.TB, index int64, body []byte, kind, version, origin string) *protorekor.TransparencyLogEntry {
 	t.Helper()
 	other := sha256.Sum256([]byte("\x00another entry"))
 	leaf := sha256.Sum256(append([]byte{0}, body...))
 	root := sha256.Sum256(append(append([]byte{1}, other[:]...), leaf[:]...))
+	if index == 0 {
+		root = sha256.Sum256(append(append([]byte{1}, leaf[:]...), other[:]...))
+	}
 	return &protorekor.TransparencyLogEntry{
-		LogIndex: 1, LogId: &protocommon.LogId{KeyId: l.id(t)}, CanonicalizedBody: body,
+		LogIndex: index, LogId: &protocommon.LogId{KeyId: l.id(t)}, CanonicalizedBody: body,
 		KindVersion: &protorekor.KindVersion{Kind: kind, Version: version},
 		InclusionProof: &protorekor.InclusionProof{
-			LogIndex: 1, TreeSize: 2, RootHash: root[:], Hashes: [][]byte{other[:]},
+			LogIndex: index, TreeSize: 2, RootHash: root[:], Hashes: [][]byte{other[:]},
 			Checkpoint: &protorekor.Checkpoint{Envelope: l.checkpoint(t, origin, 2, root[:])},
 		},
 	}

@@ -1,6 +1,6 @@
 // Package verifytest is a Sigstore instance in memory, for tests: what
 // httptest is to HTTP. It has a certificate authority that issues certificates
-// of Fulcio's shape with every extension, a certificate-transparency log, two
+// of Fulcio's shape with every extension, two certificate-transparency logs, two
 // transparency logs (Rekor v1 and v2) and a timestamp authority, and it gives
 // out the trusted_root.json that describes them and the bundles that they
 // would have signed. There is no network, no server and no clock: everything
@@ -39,7 +39,7 @@ func opened() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
 type Sigstore struct {
 	root, issuer   authority // certificates
 	stampRoot, tsa authority // timestamps
-	ct             log
+	ct, ct2        log
 	rekor, tiles   log
 	trusted        []byte
 }
@@ -66,6 +66,7 @@ func NewWith(t testing.TB, c Config) *Sigstore {
 	}
 	s := &Sigstore{
 		ct:    log{key: newKey(t), url: "https://ct.sigstore.test"},
+		ct2:   log{key: newKey(t), url: "https://ct2.sigstore.test"},
 		rekor: log{key: newKey(t), url: "https://rekor.sigstore.test"},
 		tiles: log{key: newKey(t), url: "https://log2026.sigstore.test"},
 	}
@@ -85,7 +86,7 @@ func (s *Sigstore) describe(t testing.TB) []byte {
 	raw, err := protojson.Marshal(&prototrust.TrustedRoot{
 		MediaType:              "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
 		Tlogs:                  []*prototrust.TransparencyLogInstance{s.rekor.instance(t), s.tiles.instance(t)},
-		Ctlogs:                 []*prototrust.TransparencyLogInstance{s.ct.instance(t)},
+		Ctlogs:                 []*prototrust.TransparencyLogInstance{s.ct.instance(t), s.ct2.instance(t)},
 		CertificateAuthorities: []*prototrust.CertificateAuthority{chain("https://fulcio.sigstore.test", s.issuer, s.root)},
 		TimestampAuthorities:   []*prototrust.CertificateAuthority{chain("https://tsa.sigstore.test", s.tsa, s.stampRoot)},
 	})
