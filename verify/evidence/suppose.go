@@ -23,6 +23,9 @@ type Supposition struct {
 // and whatever decides for real refuses it; it serves to ask what a policy would
 // say. The predicate is held to the same rules as a signed one.
 func Suppose(s Supposition) (Claim, error) {
+	if err := s.Subject.Validate(); err != nil {
+		return Claim{}, fmt.Errorf("suppose a subject: %w", err)
+	}
 	st := map[string]any{"_type": StatementV1, "predicateType": s.PredicateType,
 		"subject": []any{map[string]any{"digest": map[string]string{"sha256": s.Subject.Encoded()}}}}
 	if _, err := strict(s.Predicate); err != nil && s.Predicate != nil {

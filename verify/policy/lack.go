@@ -134,7 +134,7 @@ func (d demand) command(kind artifact.Kind, about artifact.Reference) string {
 	case bill:
 		return "ztlaunch sbom create " + ref + " > sbom.spdx.json && " + attest(evidence.PredicateSPDX, "sbom.spdx.json")
 	case vulnerabilities:
-		return attest(vulnerabilitiesFamily+"/v0.2", "vulns.json")
+		return attest(PredicateVulnerabilities, "vulns.json")
 	case attestation:
 		return attest(d.kind, "predicate.json")
 	case pin: // nothing of ours makes one yet

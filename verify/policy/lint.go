@@ -116,6 +116,9 @@ func (l *linter) demands(r rule) {
 			continue
 		}
 		first[d.text()] = d.where
+		if b := d.build.entry; b != nil && d.build.level > b.level {
+			l.fail(l.at(d.where+".level"), reason.PolicyLevel, fmt.Sprintf("at most %d, the level of %s in builders", b.level, b.name), fmt.Sprint(d.build.level), fmt.Sprintf("level: %d", b.level))
+		}
 	}
 }
 

@@ -71,6 +71,9 @@ func TestLint(t *testing.T) {
 			"images: [{match: registry.example/a, require: [{signature: {by: [a, b]}}]}]\n", reason.PolicyIdentityTwice, "3:3", ""},
 		{"until-past", ids + "images: [{match: registry.example/a, until: 2026-06-01" + signed, reason.PolicyUntilPast, "2:38", "until: 2026-07-01"},
 		{"ok-until", ids + "images: [{match: registry.example/a, until: 2026-06-02" + signed, "", "", ""},
+		{"level-above-builder", ids + "builders: {ci: {id: https://ci.example, by: [release], level: 2}}\nimages: [{match: registry.example/a, require: [{provenance: {by: [release], builder: ci, level: 3}}]}]\n",
+			reason.PolicyLevel, "3:90", "level: 2"},
+		{"ok-level", ids + "builders: {ci: {id: https://ci.example, by: [release], level: 2}}\nimages: [{match: registry.example/a, require: [{provenance: {by: [release], builder: ci, level: 2}}]}]\n", "", "", ""},
 		{"denies-adopted", ids + "images: [{match: registry.example/a, digests: [\"${index}\", \"${manifest}\"]" + signed + "deny: [\"${manifest}\"]\n", reason.PolicyDeniesAdopted, "2:123", "deny:"},
 		{"ok-deny", ids + "images: [{match: registry.example/a, digests: [\"${index}\"]" + signed + "deny: [\"${manifest}\"]\n", "", "", ""},
 	} {
