@@ -111,7 +111,7 @@ func policyExplain(w world, args []string) int {
 // policySchema prints the schema of policy files.
 func policySchema(w world, args []string) int {
 	fs := newFlags("policy schema", true)
-	if err := w.parse(fs, "", args); err != nil {
+	if err := w.parse(fs, "[--json]", args); err != nil {
 		return w.parsed("policy", err)
 	}
 	if fs.NArg() != 0 {
