@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -66,8 +65,11 @@ func (w world) policyFlag(fs *pflag.FlagSet) func() (policy.Policy, error) {
 	return func() (policy.Policy, error) { return t.find(w, nil) }
 }
 
-// place tells a place in a policy from a reference.
-var place = regexp.MustCompile(`^(images|models|servers)\[`)
+// isPlace tells a place in a policy from a reference, which holds no bracket there.
+func isPlace(word string) bool {
+	section, _, indexed := strings.Cut(word, "[")
+	return indexed && (section == "images" || section == "models" || section == "servers")
+}
 
 // policyExplain says in words what a policy asks for.
 func policyExplain(w world, args []string) int {
@@ -85,7 +87,7 @@ func policyExplain(w world, args []string) int {
 		return w.fail("policy", err)
 	}
 	var all []policy.Explanation
-	if word := fs.Arg(0); place.MatchString(word) {
+	if word := fs.Arg(0); isPlace(word) {
 		all, err = policy.Explain(p, word)
 	} else {
 		ref, bad := parseRef(word, *as)

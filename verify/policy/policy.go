@@ -61,6 +61,12 @@
 // which the report's signer states. A signature demand is met by cosign's signature predicate
 // (by OpenSSF's for models), never by another attestation of the same signer.
 //
+// # Beside the decision
+//
+// Schema describes the file for editors, Lint finds what a policy says and cannot
+// mean, Explain says it in words, and Rehearse asks what it would say of claims that
+// nobody proved: package fixture writes such down. None of these admits anything.
+//
 // What is not checked: that a signature is genuine (package evidence makes
 // Claims), that the tree is the artifact's (the caller's word), and whether an
 // operator should believe an identity.

@@ -58,7 +58,8 @@ type Condition struct {
 
 // Conditions are everything in the policy that can deny, in the order of the
 // file: the deny list, and of each rule its digests, until and formats and its
-// demands.
+// demands. Digests can where no rule without digests admits the same name; of several
+// rules that adopt one name, it is the last one that a Finding names.
 func (p Policy) Conditions() (out []Condition) {
 	if len(p.deny) > 0 {
 		out = append(out, Condition{"deny", "", p.place("deny").Line})
@@ -67,7 +68,7 @@ func (p Policy) Conditions() (out []Condition) {
 		for _, c := range []struct {
 			key   string
 			there bool
-		}{{"digests", r.digests != nil}, {"until", !r.until.IsZero()}, {"formats", r.formats != nil}} {
+		}{{"digests", r.digests != nil && !p.adoptedBeside(r)}, {"until", !r.until.IsZero()}, {"formats", r.formats != nil}} {
 			if c.there {
 				out = append(out, Condition{r.where + "." + c.key, r.where, p.place(r.where + "." + c.key).Line})
 			}
@@ -77,4 +78,20 @@ func (p Policy) Conditions() (out []Condition) {
 		}
 	}
 	return out
+}
+
+// adoptedBeside says whether the name of a rule with digests is admitted beside it:
+// by a rule without, or by one further down.
+func (p Policy) adoptedBeside(r rule) bool {
+	later := false
+	for _, o := range p.rules {
+		if o.where == r.where {
+			later = true
+			continue
+		}
+		if o.kind == r.kind && (o.match == r.match || o.match.matches(string(r.match))) && (o.digests == nil || later) {
+			return true
+		}
+	}
+	return false
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -81,6 +82,37 @@ func TestRehearseIsEvaluate(t *testing.T) {
 		}
 		if alone := got.Alone(); !known[alone] && alone != "images" && alone != "models" && alone != "servers" && s.in.Feed.Zero() {
 			t.Errorf("%s: %q denies alone, and is no condition", file, alone)
+		}
+	}
+}
+
+// TestConditions lists what can deny, and no digests of a name that is admitted without
+// them.
+func TestConditions(t *testing.T) {
+	const adopted = "{match: registry.example/a, digests: [\"${%s}\"], require: [{signature: {by: [release]}}]}"
+	one, two := fmt.Sprintf(adopted, "manifest"), fmt.Sprintf(adopted, "index")
+	open := "{match: registry.example/*, require: [{signature: {by: [release]}}]}"
+	for _, c := range []struct{ doc, want string }{
+		{"images: [" + one + "]", "images[0].digests images[0].require[0].signature"},
+		{"images: [" + one + ", " + two + "]", "images[0].require[0].signature images[1].digests images[1].require[0].signature"},
+		{"images: [" + one + ", " + open + "]", "images[0].require[0].signature images[1].require[0].signature"},
+		{"images: [" + open + ", " + one + "]", "images[0].require[0].signature images[1].require[0].signature"},
+		{"images: [" + one + "]\nservers: [" + open + "]", "images[0].digests images[0].require[0].signature servers[0].require[0].signature"},
+		{"models: [{match: m, until: 2027-01-01, formats: [gguf], require: [{signature: {by: [release]}}]}]\ndeny: [\"${other}\"]", "deny models[0].until models[0].formats models[0].require[0].signature"},
+	} {
+		p, err := Parse([]byte(expand(t, ids+c.doc+"\n", nil)), "policy.yaml", keyFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, c := range p.Conditions() {
+			got = append(got, c.Where)
+			if c.Line < 2 || c.Where != "deny" && !strings.HasPrefix(c.Where, c.Rule+".") {
+				t.Errorf("%+v", c)
+			}
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %q", c.doc, got)
 		}
 	}
 }

@@ -332,6 +332,19 @@ func TestSchemaTakesWhatIsRead(t *testing.T) {
 			}
 		})
 	}
+	others, err := filepath.Glob("fixture/testdata/*/policy.yaml")
+	if err != nil || len(others) < 3 {
+		t.Fatalf("%d policies of fixtures, %v", len(others), err)
+	}
+	for _, file := range others {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := valid(t, "", plain(t, string(raw))); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
 	if missing < 50 {
 		t.Errorf("only %d keys are missed", missing)
 	}
