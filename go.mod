@@ -21,6 +21,7 @@ require (
 	github.com/opencontainers/image-spec v1.1.1 // the types of images
 	github.com/opencontainers/runtime-spec v1.3.0 // the types of a box
 	github.com/rogpeppe/go-internal v1.16.0 // testscript, tests only
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // holds policies against the published schema, tests only
 	github.com/schollz/progressbar/v3 v3.19.1 // progress; its libraries do nothing at start, unlike go-runewidth under the others
 	github.com/secure-systems-lab/go-securesystemslib v0.11.1 // DSSE's pre-authentication encoding
 	github.com/sigstore/cosign/v2 v2.6.5 // cosign's key files and predicate types

@@ -3,8 +3,10 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"go/ast"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -51,7 +53,7 @@ func TestRooms(t *testing.T) {
 		"github.com/sigstore/sigstore-go/pkg/verify": {"verify/evidence"},
 		"github.com/sigstore/sigstore-go/pkg/root":   {"verify/evidence", "verify/trust"},
 	}
-	pure := []string{"verify/policy", "verify/admit", "verify/tree", "launch/plan"}
+	pure := []string{"verify/policy", "verify/policy/fixture", "verify/admit", "verify/tree", "launch/plan"}
 	leaves := []string{"verify/artifact", "verify/content", "verify/tree", "verify/trust", "verify/sign", "launch/audit", "launch/host",
 		"launch/program", "launch/userns", "launch/runc", "launch/keeper", "launch/outer", "sbom", "profiles", "verify/reason", "verify/file", "launch/egress", "launch/mcp"}
 	mayImport := map[string][]string{"verify/tree": {"verify/content"}, "launch/runc": {"launch/program"}, "launch/keeper": {"launch/program", "launch/userns"}}
@@ -76,6 +78,39 @@ func TestRooms(t *testing.T) {
 			case slices.Contains(leaves, p.ImportPath) && ours != "verify/reason" && ours != "verify/file" && !slices.Contains(mayImport[p.ImportPath], ours):
 				t.Errorf("%s is a leaf and imports %s", p.ImportPath, ours)
 			}
+		}
+	}
+}
+
+// TestSupposedInFixturesOnly: what nobody proved is supposed in one place, and a
+// policy rehearses there alone.
+func TestSupposedInFixturesOnly(t *testing.T) {
+	room := filepath.Join("..", "..", "verify", "policy", "fixture")
+	n := 0
+	for _, root := range []string{"cmd", "verify", "launch"} {
+		for _, file := range sources(t, filepath.Join("..", "..", root)) {
+			ast.Inspect(parseGo(t, file), func(node ast.Node) bool {
+				s, ok := node.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				x, ok := s.X.(*ast.Ident)
+				if !ok || !slices.Contains([]string{"evidence.Suppose", "evidence.Supposition", "policy.Rehearse"}, x.Name+"."+s.Sel.Name) {
+					return true
+				}
+				if n++; filepath.Dir(file) != room {
+					t.Errorf("%s uses %s.%s, which is for %s", file, x.Name, s.Sel.Name, room)
+				}
+				return true
+			})
+		}
+	}
+	if n < 3 {
+		t.Errorf("only %d uses", n)
+	}
+	for _, p := range packages(t) {
+		if slices.Contains(p.Imports, module+"/verify/policy/fixture") && p.ImportPath != "cmd/ztlaunch" {
+			t.Errorf("%s imports fixtures", p.ImportPath)
 		}
 	}
 }

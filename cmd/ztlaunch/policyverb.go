@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -15,7 +14,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/trust"
 )
 
-// policyVerb writes and checks policy files.
+// policyVerb writes policy files; policylint.go reads, explains and tests them.
 func policyVerb(ctx context.Context, w world, args []string) int {
 	if len(args) > 0 {
 		switch args[0] {
@@ -23,13 +22,19 @@ func policyVerb(ctx context.Context, w world, args []string) int {
 			return policyInit(ctx, w, args[1:])
 		case "check":
 			return policyCheck(w, args[1:])
+		case "explain":
+			return policyExplain(w, args[1:])
+		case "test":
+			return policyTest(w, args[1:])
+		case "schema":
+			return policySchema(w, args[1:])
 		}
 	}
 	fs := newFlags("policy", true)
-	if err := w.parse(fs, "init REF | check FILE...   (each has --help)", args); err != nil {
+	if err := w.parse(fs, "init REF | check FILE... | explain PLACE|REF | test DIR | schema   (each has --help)", args); err != nil {
 		return w.parsed("policy", err)
 	}
-	return w.fail("policy", wrong("read the command", "ztlaunch policy init REF, or ztlaunch policy check FILE", ""))
+	return w.fail("policy", wrong("read the command", "ztlaunch policy init REF, check FILE, explain PLACE or REF, test DIR, or schema", ""))
 }
 
 // policyInit proves who signed an image and writes the policy that says so.
@@ -121,45 +126,4 @@ func (w world) firstPolicy(text []byte, name string, signers []string) (string, 
 		return "", err
 	}
 	return d.policy(), writeNew(d.policy(), text, 0o600)
-}
-
-// policyCheck reads policy files as every other verb would.
-func policyCheck(w world, args []string) int {
-	fs := newFlags("policy check", true)
-	if err := w.parse(fs, "FILE...", args); err != nil {
-		return w.parsed("policy", err)
-	}
-	if fs.NArg() == 0 {
-		return w.fail("policy", wrong("read the command", "a policy file", ""))
-	}
-	type checked struct {
-		File       string        `json:"file"`
-		Digest     digest.Digest `json:"digest"`
-		Identities []string      `json:"identities"`
-		Unsafe     []string      `json:"unsafeRegex,omitempty"` // NAME.FIELD
-	}
-	var good []checked
-	var lines strings.Builder
-	for _, file := range fs.Args() {
-		p, err := readPolicy(file)
-		if err != nil {
-			return w.fail("policy", err)
-		}
-		var names, unsafe []string
-		for _, id := range p.Identities() {
-			names = append(names, id.Name())
-			for _, field := range id.Keyless().Unsafe() {
-				unsafe = append(unsafe, id.Name()+"."+field)
-			}
-		}
-		good = append(good, checked{file, p.Digest(), names, unsafe})
-		fmt.Fprintf(&lines, "%s: good, %s, identities %s\n", file, p.Digest(), strings.Join(names, ", "))
-		for _, where := range unsafe {
-			fmt.Fprintf(&lines, "%s: unsafe: a regular expression decides about %s\n", file, where)
-		}
-	}
-	return w.done("policy", struct {
-		header
-		Files []checked `json:"files"`
-	}{header{"ztlaunch.policy-check/v1", 0}, good}, lines.String())
 }

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ztlaunch/ztlaunch/verify/policy"
 )
 
 // TestReadme reads every ztlaunch command of the README, in fenced blocks and in
@@ -92,7 +94,12 @@ func TestReadmeFiles(t *testing.T) {
 			kind = "task"
 			_, err = readTask(file)
 		} else {
-			_, err = readPolicy(file)
+			var p policy.Policy
+			if p, err = readPolicy(file); err == nil {
+				for _, e := range policy.Lint(p, time.Now()) {
+					t.Error(e)
+				}
+			}
 		}
 		read[kind]++
 		if err != nil {

@@ -136,17 +136,28 @@ func wrong(what, expected, next string) error {
 
 // failure is how a refusal looks in JSON, on every verb.
 type failure struct {
-	Schema   string      `json:"schema"`
-	Exit     int         `json:"exit"`
+	Schema   string      `json:"schema,omitempty"`
+	Exit     int         `json:"exit,omitempty"`
 	Code     reason.Code `json:"code"`
 	What     string      `json:"what"`
 	Expected string      `json:"expected,omitempty"`
 	Found    string      `json:"found,omitempty"`
 	Next     string      `json:"next,omitempty"`
+	Others   []failure   `json:"others,omitempty"` // that came together with it, schema and exit zero
 }
 
 // asFailure is the JSON of an error that ends with the given exit status.
 func asFailure(err error, exit int) failure {
+	if several, ok := err.(interface{ Unwrap() []error }); ok && len(several.Unwrap()) > 0 {
+		all := several.Unwrap()
+		f := asFailure(all[0], exit)
+		for _, err := range all[1:] {
+			other := asFailure(err, 0)
+			other.Schema = ""
+			f.Others = append(f.Others, other)
+		}
+		return f
+	}
 	f := failure{Schema: "ztlaunch.failure/v1", Exit: exit, Code: reason.InternalFault, What: clean(err.Error())}
 	if e, ok := reason.Of(err); ok {
 		f.Code, f.What, f.Expected, f.Found, f.Next = e.Code, clean(e.What), clean(cmp.Or(e.Expected, e.Code.Expected())), clean(found(e)), clean(cmp.Or(e.Next, e.Code.Next()))

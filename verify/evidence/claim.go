@@ -109,6 +109,7 @@ type Claim struct {
 	at            time.Time
 	source        TimeSource
 	envelope      digest.Digest
+	supposed      bool // by Suppose, which proves nothing
 }
 
 // Zero says that nothing was proved.

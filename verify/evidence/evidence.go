@@ -1,7 +1,7 @@
 // Package evidence turns what somebody says into what somebody proved: an
 // Envelope is a well-formed Sigstore bundle of which nothing is true yet, a
 // Claim is one that was checked against a trust.Root. Only Check and CheckBlob
-// make Claims.
+// make Claims; what Suppose makes for a policy's tests is marked and decides nothing.
 //
 // # Envelopes
 //

@@ -59,7 +59,8 @@ func (b Box) clone() Box {
 	return b
 }
 
-func readBox(n form.Node) (b Box) {
+// ReadBox reads the value of a box: key; what it refuses is the document's error.
+func ReadBox(n form.Node) (b Box) {
 	n.Fields(map[string]func(form.Node){
 		"integrity": func(v form.Node) { b.Integrity = v.OneOf("sealed", "loop", "extracted") },
 		"egress":    func(v form.Node) { b.Egress = checked(v, "host:port, in lower case", Endpoint) },

@@ -31,6 +31,8 @@ type Input struct {
 	Purpose Purpose
 	Root    digest.Digest // of the trust.Root that proved the claims
 	Feed    Feed
+
+	rehearsal bool // Rehearse asks: claims may be supposed
 }
 
 // Plain is the format of a model's file that holds no weights.
@@ -77,6 +79,8 @@ func (in Input) missing(p Policy) string {
 		return "time"
 	case in.Root == "":
 		return "root of trust"
+	case !in.rehearsal && slices.ContainsFunc(in.Claims, evidence.Claim.Supposed):
+		return "proof of a claim"
 	case in.Purpose != Run && in.Purpose != Pin && in.Purpose != Record:
 		return "purpose"
 	case section(in.Artifact.Kind()) == "":

@@ -11,6 +11,10 @@ import (
 // PredicatePin is the predicate type of a server's pinned surface.
 const PredicatePin = "https://github.com/ztlaunch/ztlaunch/pin/v1"
 
+// PredicateVulnerabilities is the predicate type of the vulnerability reports that are
+// written today.
+const PredicateVulnerabilities = vulnerabilitiesFamily + "/v0.2"
+
 const (
 	provenanceFamily      = "https://slsa.dev/provenance/"
 	vulnerabilitiesFamily = "https://in-toto.io/attestation/vulns"

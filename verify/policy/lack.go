@@ -110,16 +110,25 @@ func (e *evaluation) others(d demand) string {
 
 // command is what makes the missing claim.
 func (e *evaluation) command(d demand) string {
-	ref := reason.Word(e.in.Artifact.Ref().String())
+	return d.command(e.in.Artifact.Kind(), e.in.Artifact.Ref())
+}
+
+// command is what makes a claim of the demand's type; about REF, if there is no
+// reference.
+func (d demand) command(kind artifact.Kind, about artifact.Reference) string {
+	ref := "REF"
+	if !about.Zero() {
+		ref = reason.Word(about.String())
+	}
 	attest := func(predicateType, file string) string {
 		return "ztlaunch attest " + ref + " --key KEY --type " + predicateType + " --predicate " + file
 	}
 	switch d.word {
 	case signature:
-		if s := e.in.Artifact.Ref().Scheme(); s != artifact.Registry && s != artifact.OCILayout && e.in.Artifact.Kind() == artifact.Image {
+		if s := about.Scheme(); s != artifact.Registry && s != artifact.OCILayout && kind == artifact.Image {
 			return "ztlaunch adopt " + ref + " --as NAME, to vouch for it yourself; a signature needs a registry or an oci-layout: (ztlaunch copy)"
 		}
-		if e.in.Artifact.Kind() != artifact.Image {
+		if kind != artifact.Image {
 			return "ztlaunch sign --key KEY " + ref
 		}
 		return "ztlaunch sign --key KEY " + ref + ", by one of them; to vouch for it yourself: ztlaunch adopt " + ref + " --as NAME"
@@ -128,7 +137,7 @@ func (e *evaluation) command(d demand) string {
 	case bill:
 		return "ztlaunch sbom create " + ref + " > sbom.spdx.json && " + attest(evidence.PredicateSPDX, "sbom.spdx.json")
 	case vulnerabilities:
-		return attest(vulnerabilitiesFamily+"/v0.2", "vulns.json")
+		return attest(PredicateVulnerabilities, "vulns.json")
 	case attestation:
 		return attest(d.kind, "predicate.json")
 	case pin: // nothing of ours makes one yet

@@ -1,201 +1,184 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/form"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
-// plainFault says why a value can stand in no certificate field of a policy.
-func plainFault(s string) string {
-	switch {
-	case s == "":
-		return "nothing"
-	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }):
-		return "white space or a control character"
-	case strings.Contains(s, "**"):
-		return "**, which stands for whole components of names only,"
+// Lint finds what a policy says and cannot mean, in the order of its parts. Each
+// error is of the class Usage and says file, line and column. What Parse refuses
+// is not repeated here, and what Lint finds does not make a policy unsafe to
+// decide with: it decides as it is written.
+func Lint(p Policy, now time.Time) []*reason.Error {
+	l := linter{policy: p, root: form.Parse(p.path, p.raw).Root()}
+	l.identities()
+	for i, r := range p.rules {
+		l.pattern(r)
+		l.rule(i, r, now)
+		l.demands(r)
 	}
-	return ""
+	return l.found
 }
 
-// lint says what a field's pattern must look like, if it does not: every pattern
-// keeps the part that says whose it is.
-func (k Keyless) lint(name, value string) (expected, next string) {
-	switch name {
-	case "san":
-		return lintSAN(value, k.Kind)
-	case "repository":
-		if !anchoredURL(value, 1) || strings.HasSuffix(value, "/") || strings.Contains(value, "@") ||
-			k.github() && (!strings.HasPrefix(value, "https://github.com/") || strings.Count(value, "/") != 4) {
-			return "the repository's URL, scheme, host and on a forge the owner without * (OWNER/REPO only for " + githubIssuer + ")", ""
-		}
-	case "workflow":
-		if k.github() && !strings.HasPrefix(value, githubFlows) || strings.HasPrefix(value, "*") || value[0] == '@' {
-			return "the workflow's path, on GitHub from " + githubFlows + " on, elsewhere not beginning with *", "write " + githubFlows + "release.yml"
-		}
-	case "ref":
-		if !refPattern(value) {
-			return "refs/tags/PATTERN or refs/heads/PATTERN", "write refs/tags/v*"
-		}
-	case "signer":
-		if !signerPattern(value) {
-			return "the signing workflow as URL@refs/tags/PATTERN, @refs/heads/PATTERN or @COMMIT, its folder without *", ""
-		}
-	case "trigger", "runner":
-		if strings.HasPrefix(value, "*") {
-			return "a word that does not begin with *", "leave " + name + " out where any will do"
-		}
-	}
-	return "", ""
+type linter struct {
+	policy Policy
+	root   form.Node
+	found  []*reason.Error
 }
 
-// github says whether GitHub issued the certificates, or keeps the repository.
-func (k Keyless) github() bool {
-	return k.Issuer == githubIssuer || strings.HasPrefix(k.Issuer, githubIssuer+"/") || strings.HasPrefix(k.Repository, "https://github.com/")
+func (l *linter) fail(at form.Node, code reason.Code, expected, found, next string) {
+	l.found = append(l.found, &reason.Error{Code: code, What: fmt.Sprintf("check %s:%d:%d", l.policy.path, at.Line, at.Column),
+		Expected: expected, Found: found, Next: next})
 }
 
-// exact says whether a policy file can hold the fields, and means just them by it.
-func (k Keyless) exact() bool {
-	for _, f := range k.fields() {
-		if f.value == "" {
+func (l *linter) at(path string) form.Node {
+	place, _ := walk(l.root, path)
+	return place
+}
+
+// identities finds one signer under two names.
+func (l *linter) identities() {
+	first := map[string]string{}
+	for _, id := range l.policy.identities { // sorted by name
+		if was, twice := first[id.principal()]; twice {
+			l.fail(l.root.Get("identities").Key(id.name), reason.PolicyIdentityTwice, "one name for one signer",
+				fmt.Sprintf("%s is %s too", was, id), "remove one of them, and name "+was+" in its place")
 			continue
 		}
-		if expected, _ := k.lint(f.name, f.value); expected != "" || plainFault(f.value) != "" || strings.Contains(f.value, "*") {
-			return false
-		}
+		first[id.principal()] = id.name
 	}
-	return k.SAN != "" || k.Workflow != ""
 }
 
-// githubFlows is where GitHub finds workflows.
-const githubFlows = ".github/workflows/"
-
-// forges are hosts where anybody can be an owner.
-var forges = [...]string{"github.com", "gitlab.com", "codeberg.org", "bitbucket.org", "gitea.com", "git.sr.ht", "dev.azure.com"}
-
-// anchoredURL says whether a URL's scheme and host are without "*", and on a
-// forge as many of the first components of the path.
-func anchoredURL(s string, owner int) bool {
-	if !strings.Contains(s, "*") {
-		scheme, rest, ok := strings.Cut(s, "://")
-		return ok && scheme != "" && rest != "" && rest[0] != '/'
-	}
-	scheme, rest, ok := strings.Cut(s, "://")
-	host, path, slash := strings.Cut(rest, "/")
-	if !ok || !slash || scheme == "" || host == "" || strings.ContainsAny(scheme+host, "*@?#%\\") {
-		return false
-	}
-	bare, _, _ := strings.Cut(strings.ToLower(host), ":")
-	if !slices.Contains(forges[:], strings.TrimSuffix(bare, ".")) {
-		return true
-	}
-	for range owner {
-		var first string
-		if first, path, slash = strings.Cut(path, "/"); !slash || first == "" || strings.Contains(first, "*") {
-			return false
-		}
-	}
-	return true
-}
-
-// lintSAN is the lint of a certificate's name.
-func lintSAN(value, kind string) (expected, next string) {
-	star := strings.Contains(value, "*")
-	switch kind {
-	case "uri":
-		if !strings.Contains(value, "://") || star && !(anchoredURL(value, 1) && anchoredFlow(value) && strings.Count(value, "@") < 2) {
-			return "a URI, scheme, host and on a forge the owner without *; of a workflow on GitHub also " + githubFlows + " and @refs/tags/ or @refs/heads/", ""
-		}
-	case "email":
-		local, domain, ok := strings.Cut(value, "@")
-		if !ok || local == "" || domain == "" || strings.ContainsAny(domain, "*@/") {
-			return "an e-mail address, its domain without *", "write *@acme.example for anybody there"
-		}
-	case "dns":
-		labels := strings.Split(value, ".")
-		if slices.Contains(labels, "") || star && (len(labels) < 3 || strings.Contains(strings.Join(labels[len(labels)-2:], ""), "*")) {
-			return "a host's name, its last two labels without *", "write *.ci.acme.example"
-		}
-	case "other":
-		if star {
-			return "the exact name: only those of kind uri, email and dns take *", ""
-		}
-	}
-	return "", ""
-}
-
-// anchoredFlow says whether a pattern for a name on github.com keeps what Fulcio
-// writes there: OWNER/REPO/.github/workflows/FILE@REF.
-func anchoredFlow(s string) bool {
-	rest, ok := strings.CutPrefix(s, "https://github.com/")
-	if !ok {
-		return true
-	}
-	parts := strings.SplitN(rest, "/", 5)
-	if len(parts) != 5 || parts[2]+"/"+parts[3]+"/" != githubFlows {
-		return false
-	}
-	file, ref, ok := strings.Cut(parts[4], "@")
-	return ok && file != "" && !strings.Contains(file, "/") && anchoredRef(ref)
-}
-
-func anchoredRef(ref string) bool {
-	return refPattern(ref) || len(ref) == 40 && strings.Trim(ref, "0123456789abcdef") == ""
-}
-
-// refPattern accepts tags and branches, never a pull request's ref: anybody can
-// open one.
-func refPattern(s string) bool {
-	name, ok := strings.CutPrefix(s, "refs/tags/")
-	if !ok {
-		name, ok = strings.CutPrefix(s, "refs/heads/")
-	}
-	return ok && name != "" && !strings.ContainsAny(name, " \t\n?[]\\^~:@") && !strings.Contains(name, "**") && !strings.Contains(name, "//")
-}
-
-// signerPattern accepts URL@REF: the URL's folder is without "*" where the URL
-// is, the file may hold one.
-func signerPattern(s string) bool {
-	url, ref, ok := strings.Cut(s, "@")
-	return ok && strings.HasPrefix(url, "https://") && anchoredURL(url, 2) && anchoredRef(ref) &&
-		(!strings.Contains(url, "*") || !strings.HasPrefix(url, "https://github.com/") || anchoredFlow(s))
-}
-
-// sanFits compares a certificate's name with a pattern of its kind.
-func sanFits(pattern, kind, found string) bool {
-	switch kind {
-	case "uri":
-		if at := strings.Index(pattern, "@refs/"); at >= 0 && strings.Contains(pattern, "*") {
-			return atRef(pattern, found)
-		}
-		return globName(pattern, found)
-	case "email":
-		return globOf(pattern, found, func(c byte) bool { return nameByte(c) && c != '"' })
-	case "dns":
-		return globOf(pattern, found, func(c byte) bool { return nameByte(c) && c != '.' })
-	}
-	return pattern == found
-}
-
-// atRef compares URL@REF, each side by itself. The border is the first "@",
-// which no pattern of a URL can hold or run over, so one in what was found
-// cannot move it.
-func atRef(want, got string) bool {
-	url, ref, ok := strings.Cut(want, "@")
-	if !ok {
-		return false
-	}
-	gotURL, gotRef, ok := strings.Cut(got, "@")
-	return ok && gotRef != "" && globName(url, gotURL) && glob(ref, gotRef)
-}
-
-// sanType is the kind of certificate name that a text can only be.
-func sanType(san string) string {
+// pattern finds a rule for names that nothing has, and one for everybody's.
+func (l *linter) pattern(r rule) {
+	at := l.at(r.where + ".match")
 	switch {
-	case strings.Contains(san, "://"):
-		return "uri"
-	case strings.Contains(san, "@"):
-		return "email"
+	case !r.match.possible(r.kind):
+		next := "write a name as ztlaunch tree shows it"
+		for _, other := range r.match.nearby() {
+			if other.possible(r.kind) {
+				next = "match: " + string(other)
+				break
+			}
+		}
+		l.fail(at, reason.PolicyNeverMatches, "a pattern that a normalised name can match", fmt.Sprintf("%.80q, which none can", string(r.match)), next)
+	case r.match.open() && r.digests == nil && !slices.ContainsFunc(r.demands, demand.anchors):
+		l.fail(at, reason.PolicyOpen, "names of one registry, or a demand that says which repository it was built from",
+			fmt.Sprintf("%.80q, and signers that may have signed other things", string(r.match)),
+			"match: REGISTRY/**, or add {provenance: {by: [NAME], source: HOST/OWNER/REPOSITORY, builder: github-hosted}}")
 	}
-	return "other"
+}
+
+// rule finds what makes a rule idle or impossible.
+func (l *linter) rule(i int, r rule, now time.Time) {
+	if !r.until.IsZero() && !now.Before(r.until) {
+		l.fail(l.at(r.where+".until"), reason.PolicyUntilPast, "a time after "+stamp(now), stamp(r.until), "remove the rule, or write until: "+now.UTC().AddDate(0, 0, 30).Format(time.DateOnly))
+	}
+	for j, d := range r.digests {
+		if slices.Contains(l.policy.deny, d) {
+			l.fail(l.at(fmt.Sprintf("%s.digests[%d]", r.where, j)), reason.PolicyDeniesAdopted, "digests that deny: does not name", d.String(), "remove it here, or from deny:")
+		}
+	}
+	for _, other := range l.policy.rules[:i] {
+		if r.idle(other) || other.idle(r) {
+			l.fail(l.at(r.where), reason.PolicyRuleTwice, "something that "+other.where+" does not demand, or more", "the same names and no demand more", "remove the one that demands less")
+			return
+		}
+	}
+}
+
+// idle says whether a rule refuses nothing that the other does not: the same names,
+// and none of its demands is one of its own.
+func (r rule) idle(other rule) bool {
+	sorted := func(of []digest.Digest) []digest.Digest { return slices.Sorted(slices.Values(of)) }
+	if r.kind != other.kind || r.match != other.match || !slices.Equal(sorted(r.digests), sorted(other.digests)) || !r.until.IsZero() && !r.until.Equal(other.until) ||
+		r.formats != nil && !slices.Equal(r.formats, other.formats) {
+		return false
+	}
+	return !slices.ContainsFunc(r.demands, func(d demand) bool {
+		return !slices.ContainsFunc(other.demands, func(o demand) bool { return o.text() == d.text() })
+	})
+}
+
+func (l *linter) demands(r rule) {
+	first := map[string]string{}
+	for _, d := range r.demands {
+		if was, twice := first[d.text()]; twice {
+			l.fail(l.at(d.where), reason.PolicyDemandTwice, "each demand once", "the same as "+was, "remove one of them")
+			continue
+		}
+		first[d.text()] = d.where
+		if b := d.build.entry; b != nil && d.build.level > b.level {
+			l.fail(l.at(d.where+".level"), reason.PolicyLevel, fmt.Sprintf("at most %d, the level of %s in builders", b.level, b.name), fmt.Sprint(d.build.level), fmt.Sprintf("level: %d", b.level))
+		}
+	}
+}
+
+// anchors says whether a demand ties an artifact to one source: provenance from it, or
+// signers that are builds of one repository each.
+func (d demand) anchors() bool {
+	switch d.word {
+	case provenance:
+		return d.build.source != ""
+	case signature:
+		return !slices.ContainsFunc(d.by, func(id Identity) bool { return id.keyless.Repository == "" })
+	}
+	return false
+}
+
+// open says whether a pattern leaves open whose registry a name is of: only whole
+// labels of a domain may vary, in front of at least two that do not.
+func (p pattern) open() bool {
+	host, _, _ := strings.Cut(string(p), "/")
+	host, _, _ = strings.Cut(host, ":")
+	star := strings.LastIndexByte(host, '*')
+	if star < 0 {
+		return false
+	}
+	return host[star+1:] == "" || host[star+1] != '.' || strings.Count(host[star+1:], ".") < 2
+}
+
+// possible says whether an artifact of this kind can have a name that matches.
+// Stars are tried as what names are made of.
+func (p pattern) possible(k artifact.Kind) bool {
+	first, rest, more := strings.Cut(string(p), "/")
+	for _, host := range []string{"a", "a.a", "a:1", ""} {
+		for _, star := range []string{"a", "a.a", ""} {
+			for _, deep := range []string{"a", "a/a"} {
+				name := strings.ReplaceAll(first, "*", host)
+				if first == "**" {
+					name = "a.a/" + deep
+				}
+				if more {
+					name += "/" + strings.ReplaceAll(strings.ReplaceAll(rest, "**", deep), "*", star)
+				}
+				if named(k, name) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// named says whether that is a normalised name.
+func named(k artifact.Kind, name string) bool {
+	ref, err := artifact.Parse(name)
+	return err == nil && ref.Name() == name && k != artifact.Model ||
+		k != artifact.Image && artifact.CheckName(k, name) == nil
+}
+
+// nearby are patterns that may have been meant.
+func (p pattern) nearby() []pattern {
+	low := strings.ToLower(string(p))
+	hub := strings.Replace(low, "index.docker.io/", "docker.io/", 1)
+	return []pattern{pattern(low), pattern(hub), pattern(strings.Replace(hub, "docker.io/", "docker.io/library/", 1))}
 }

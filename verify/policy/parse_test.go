@@ -202,6 +202,7 @@ func TestParse(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p, err := Parse([]byte(expand(t, c.doc, nil)), "conf/policy.yaml", keyFile)
+			agrees(t, c.name, expand(t, c.doc, nil), c.want)
 			if strings.HasPrefix(c.name, "ok-") {
 				if err != nil || p.Zero() || p.Digest() == "" {
 					t.Fatalf("refused: %v", err)

@@ -119,6 +119,12 @@
 // result of Trivy, Grype or a SARIF writer in it. A severity that is not known
 // counts as denied.
 //
+// # Beside the decision
+//
+// Schema describes the file for editors, Lint finds what a policy says and cannot
+// mean, Explain says it in words, and Rehearse asks what it would say of claims that
+// nobody proved: package fixture writes such down. None of these admits anything.
+//
 // What is not checked: that a signature is genuine (package evidence makes
 // Claims), that the tree is the artifact's (the caller's word), and whether an
 // operator should believe an identity.

@@ -32,7 +32,7 @@ func Parse(raw []byte, file string, read func(name string) ([]byte, error)) (Pol
 		"models":     func(v form.Node) { lists[1] = v },
 		"servers":    func(v form.Node) { lists[2] = v },
 		"deny":       func(v form.Node) { r.policy.deny = digests(v) },
-		"box":        func(v form.Node) { r.policy.box = readBox(v) },
+		"box":        func(v form.Node) { r.policy.box = ReadBox(v) },
 	})
 	for _, f := range r.late {
 		f()

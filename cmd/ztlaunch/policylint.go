@@ -1,0 +1,254 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/pflag"
+
+	"github.com/ztlaunch/ztlaunch/verify/policy"
+	"github.com/ztlaunch/ztlaunch/verify/policy/fixture"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// policyCheck reads policy files as every other verb would, and tells all that is
+// wrong with them.
+func policyCheck(w world, args []string) int {
+	fs := newFlags("policy check", true)
+	if err := w.parse(fs, "FILE...", args); err != nil {
+		return w.parsed("policy", err)
+	}
+	if fs.NArg() == 0 {
+		return w.fail("policy", wrong("read the command", "a policy file", ""))
+	}
+	type checked struct {
+		File       string        `json:"file"`
+		Digest     digest.Digest `json:"digest"`
+		Identities []string      `json:"identities"`
+		Unsafe     []string      `json:"unsafeRegex,omitempty"` // NAME.FIELD
+	}
+	var good []checked
+	var bad []error
+	var lines strings.Builder
+	for _, file := range fs.Args() {
+		p, err := readPolicy(file)
+		if err != nil {
+			bad = append(bad, err)
+			continue
+		}
+		for _, e := range policy.Lint(p, w.now()) {
+			bad = append(bad, e)
+		}
+		var names, unsafe []string
+		for _, id := range p.Identities() {
+			names = append(names, id.Name())
+			for _, field := range id.Keyless().Unsafe() {
+				unsafe = append(unsafe, id.Name()+"."+field)
+			}
+		}
+		good = append(good, checked{file, p.Digest(), names, unsafe})
+		fmt.Fprintf(&lines, "%s: good, %s, identities %s\n", file, p.Digest(), strings.Join(names, ", "))
+		for _, where := range unsafe {
+			fmt.Fprintf(&lines, "%s: unsafe: a regular expression decides about %s\n", file, where)
+		}
+	}
+	if len(bad) > 0 {
+		return w.fail("policy", errors.Join(bad...))
+	}
+	return w.done("policy", struct {
+		header
+		Files []checked `json:"files"`
+	}{header{"ztlaunch.policy-check/v1", 0}, good}, lines.String())
+}
+
+// policyFlag reads --policy, or the policy that other verbs would find.
+func (w world) policyFlag(fs *pflag.FlagSet) func() (policy.Policy, error) {
+	t := trustFlags{}
+	fs.StringVar(&t.policy, "policy", "", "policy file (default: the one that run and verify find)")
+	return func() (policy.Policy, error) { return t.find(w, nil) }
+}
+
+// isPlace tells a place in a policy from a reference, which holds no bracket there.
+func isPlace(word string) bool {
+	section, _, indexed := strings.Cut(word, "[")
+	return indexed && (section == "images" || section == "models" || section == "servers")
+}
+
+// policyExplain says in words what a policy asks for.
+func policyExplain(w world, args []string) int {
+	fs := newFlags("policy explain", true)
+	read := w.policyFlag(fs)
+	as := fs.String("as", "", "the name that the policy's rules match")
+	if err := w.parse(fs, "[flags] PLACE|REF   (a place is as refusals name it: images[0], images[0].require[1].sbom)", args); err != nil {
+		return w.parsed("policy", err)
+	}
+	if fs.NArg() != 1 {
+		return w.fail("policy", wrong("read the command", "one place in the policy, or one reference", ""))
+	}
+	p, err := read()
+	if err != nil {
+		return w.fail("policy", err)
+	}
+	var all []policy.Explanation
+	if word := fs.Arg(0); isPlace(word) {
+		all, err = policy.Explain(p, word)
+	} else {
+		ref, bad := parseRef(word, *as)
+		if bad != nil {
+			return w.fail("policy", bad)
+		}
+		all, err = policy.ExplainName(p, ref)
+	}
+	if err != nil {
+		return w.fail("policy", err)
+	}
+	var lines strings.Builder
+	for _, e := range all {
+		lines.WriteString(e.Text())
+	}
+	return w.done("policy", struct {
+		header
+		Policy string               `json:"policy"`
+		Says   []policy.Explanation `json:"says"`
+	}{header{"ztlaunch.policy-explain/v1", 0}, p.Path(), all}, lines.String())
+}
+
+// policySchema prints the schema of policy files.
+func policySchema(w world, args []string) int {
+	fs := newFlags("policy schema", true)
+	if err := w.parse(fs, "[--json]", args); err != nil {
+		return w.parsed("policy", err)
+	}
+	if fs.NArg() != 0 {
+		return w.fail("policy", wrong("read the command", "no word behind it", ""))
+	}
+	w.json = false // it is JSON as it is
+	return w.done("policy", nil, string(policy.Schema()))
+}
+
+// fixtureUsage shows what a fixture is.
+const fixtureUsage = `[flags] DIR
+
+Each NAME.yaml of DIR supposes an artifact and claims about it, and says how the
+policy must decide:
+
+  artifact: {name: registry.example/agents/coder}
+  now: 2026-06-01
+  claims:
+    signature: {by: release, type: signature}
+    tests: {by: {certificate: {issuer: https://accounts.example, san: dev@acme.example}},
+            type: https://in-toto.io/attestation/test-result/v0.1, predicate: {result: PASSED}}
+  expect: allowed
+
+and beside it one that differs from it:
+
+  like: NAME
+  without: [tests]
+  expect: [attestation-absent]
+
+Every rule needs a fixture that it admits, and every demand one that it alone denies.`
+
+// policyTest holds a policy against the fixtures of a folder.
+func policyTest(w world, args []string) int {
+	fs := newFlags("policy test", true)
+	read := w.policyFlag(fs)
+	if err := w.parse(fs, fixtureUsage, args); err != nil {
+		return w.parsed("policy", err)
+	}
+	if fs.NArg() != 1 {
+		return w.fail("policy", wrong("read the command", "the folder of the fixtures", ""))
+	}
+	p, err := read()
+	if err != nil {
+		return w.fail("policy", err)
+	}
+	cases, err := readFixtures(p, fs.Arg(0))
+	if err != nil {
+		return w.fail("policy", err)
+	}
+	type result struct {
+		Name     string      `json:"name"`
+		Pass     bool        `json:"pass"`
+		Code     reason.Code `json:"code,omitempty"`
+		Expected string      `json:"expected"`
+		Found    string      `json:"found"`
+	}
+	type gap struct {
+		Where string      `json:"where"`
+		Line  int         `json:"line"`
+		Code  reason.Code `json:"code"`
+		Lacks string      `json:"lacks"`
+	}
+	out := struct {
+		header
+		Policy string   `json:"policy"`
+		Cases  []result `json:"cases"`
+		Gaps   []gap    `json:"gaps"`
+	}{header{"ztlaunch.policy-test/v1", 0}, p.Path(), nil, []gap{}}
+	report := fixture.Run(p, cases)
+	var lines strings.Builder
+	for _, c := range report.Results {
+		r := result{c.Name, c.Pass, "", c.Expected, c.Found}
+		mark := "pass"
+		if !c.Pass {
+			r.Code, mark = reason.FixtureDiffers, "FAIL"
+		}
+		out.Cases = append(out.Cases, r)
+		fmt.Fprintf(&lines, "%s  %s: %s\n", mark, clean(c.Name), c.Found)
+	}
+	for _, g := range report.Gaps {
+		out.Gaps = append(out.Gaps, gap{g.Where, g.Line, reason.FixtureGap, g.Lacks})
+	}
+	failed := report.Errors(p.Path())
+	if len(failed) > 0 {
+		out.Exit = status(failed[0])
+	}
+	if printed := w.done("policy", out, lines.String()); printed != 0 {
+		return printed
+	}
+	for _, err := range failed {
+		refusal(w.err, "policy", err)
+	}
+	return out.Exit
+}
+
+// maxFixtures bounds a folder of fixtures, and maxFixture one file of it, in bytes.
+const maxFixtures, maxFixture = 10_000, 16 << 20
+
+// readFixtures reads every NAME.yaml of a folder.
+func readFixtures(p policy.Policy, dir string) ([]fixture.Case, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, &reason.Error{Code: reason.FileUnreadable, What: "read the folder " + dir, Err: err}
+	}
+	var cases []fixture.Case
+	var bad []error
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != ".yaml" || e.IsDir() {
+			continue
+		}
+		file := filepath.Join(dir, e.Name())
+		raw, err := readCapped(file, 1<<20)
+		if err == nil {
+			var c fixture.Case
+			if c, err = fixture.Read(p, file, raw, func(name string) ([]byte, error) { return readCapped(name, maxFixture) }); err == nil {
+				cases = append(cases, c)
+			}
+		}
+		if err != nil {
+			bad = append(bad, err)
+		}
+	}
+	switch n := len(cases); {
+	case len(bad) > 0:
+		return nil, errors.Join(bad...)
+	case n == 0 || n > maxFixtures:
+		return nil, &reason.Error{Code: reason.FixtureAbsent, What: "read the fixtures of " + dir, Expected: fmt.Sprintf("1 to %d files NAME.yaml", maxFixtures),
+			Found: fmt.Sprint(n), Next: "write one as ztlaunch policy test --help says"}
+	}
+	return cases, nil
+}

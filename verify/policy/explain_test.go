@@ -1,0 +1,93 @@
+package policy
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// TestExplain explains the places and names of testdata/explain. Every field says
+// what it is for, and every demand who is believed and what makes the evidence.
+func TestExplain(t *testing.T) {
+	for _, file := range cases(t, "explain", 5) {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			a, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			doc := part(a, "policy.yaml")
+			if at := strings.TrimSpace(part(a, "policy")); at != "" {
+				raw, err := os.ReadFile("testdata/" + at)
+				if err != nil {
+					t.Fatal(err)
+				}
+				doc = string(raw)
+			}
+			p, err := Parse([]byte(expand(t, doc, nil)), "policy.yaml", keyFile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all []Explanation
+			ask := strings.TrimSpace(part(a, "ask"))
+			if word, name, named := strings.Cut(ask, " "); named || !strings.Contains(ask, "[") {
+				ref, err := artifact.Parse(word)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if named {
+					ref = ref.Named(name)
+				}
+				all, err = ExplainName(p, ref)
+				if err != nil {
+					t.Fatal(err)
+				}
+			} else if all, err = Explain(p, ask); err != nil {
+				t.Fatal(err)
+			}
+			var b strings.Builder
+			for _, e := range all {
+				b.WriteString(e.Text())
+				demand := strings.Contains(e.Where, "require")
+				if e.Line == 0 || e.Says == "" || len(e.Fields) == 0 || demand != (e.Command != "") || demand != (len(e.Signers) > 0) {
+					t.Errorf("%s lacks something: %+v", e.Where, e)
+				}
+				for _, f := range e.Fields {
+					if f.Value == "" || f.Why == "" {
+						t.Errorf("%s.%s: value %q, why %q", e.Where, f.Key, f.Value, f.Why)
+					}
+				}
+			}
+			golden(t, file, a, mask(b.String()))
+		})
+	}
+}
+
+// TestExplainPlace: what is not there is refused, and what is there named.
+func TestExplainPlace(t *testing.T) {
+	p, err := Parse([]byte(ids+image), "policy.yaml", keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, place := range []string{"images[1]", "images", "images[0].require[1]", "images[0].require[00]", "models[0]", "images[0].require[0].pin", "images[0].match", ""} {
+		all, err := Explain(p, place)
+		if e, ok := reason.Of(err); !ok || e.Code != reason.PolicyPlace || all != nil || !strings.Contains(e.Expected, "images[0]") {
+			t.Errorf("%q: %v, %v", place, all, err)
+		}
+	}
+	for _, name := range []string{"registry.example/b", "registry.example/a/b", "localhost/a"} {
+		ref, err := artifact.Parse(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := ExplainName(p, ref)
+		if e, ok := reason.Of(err); !ok || e.Code != reason.PolicyNoMatch || all != nil || e.Next != "ztlaunch policy init "+ref.String() {
+			t.Errorf("%q: %v, %v", name, all, err)
+		}
+	}
+}
