@@ -71,6 +71,9 @@ type proof struct {
 	signer Signer
 	logged bool
 	times  []witnessed
+
+	witnesses    []Witness
+	certificates []digest.Digest
 }
 
 // witnessed is a verified time and who vouches for it.
@@ -105,7 +108,7 @@ func (e Envelope) claim(r trust.Root, subject digest.Digest, message []byte, now
 			}
 		}
 	}
-	c := Claim{signer: p.signer, subject: subject, logged: p.logged, envelope: e.sum}
+	c := Claim{signer: p.signer, subject: subject, logged: p.logged, envelope: e.sum, witnesses: p.witnesses, certificates: p.certificates}
 	if len(p.times) > 0 {
 		first := slices.MinFunc(p.times, func(a, b witnessed) int {
 			return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.source, b.source))
@@ -197,6 +200,10 @@ func (s signed) keyless(r trust.Root) (proof, error) {
 			source = TimeLog
 		}
 		p.times = append(p.times, witnessed{t.Timestamp, source})
+	}
+	p.certificates = issuers(leafOf(s.GetVerificationMaterial()), material)
+	if p.witnesses, err = s.witnesses(material, p.times); err != nil {
+		return proof{}, s.refuse(reason.EnvelopeMalformed, "", "", err)
 	}
 	return p, nil
 }

@@ -89,6 +89,8 @@ type Claim struct {
 	at            time.Time
 	source        TimeSource
 	envelope      digest.Digest
+	witnesses     []Witness
+	certificates  []digest.Digest
 }
 
 // Zero says that nothing was proved.

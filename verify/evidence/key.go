@@ -119,6 +119,9 @@ func (s signed) witnessed(k trust.Key, only material, r trust.Root) (proof, erro
 		for _, t := range verified {
 			p.times = append(p.times, witnessed{t.Time, TimeTSA})
 		}
+		if p.witnesses, err = s.witnesses(all, p.times); err != nil {
+			return proof{}, s.refuse(reason.EnvelopeMalformed, "", "", err)
+		}
 	}
 	judged := p.times
 	if len(judged) == 0 {

@@ -30,6 +30,7 @@ type Options struct {
 	At         time.Time // when it is signed, logged and timestamped; zero: Epoch
 	IssuedAt   time.Time // start of the certificate's ten minutes; zero: a minute before At
 	Log        Version
+	LogBoth    bool // in the other log too
 	SCT        SCT
 	Template   func(*x509.Certificate) // changes the certificate before it is issued
 	StampedBy  *Sigstore               // whose authority timestamps it; nil: this instance's
@@ -118,6 +119,11 @@ func (o Options) filled() Options {
 func (s *Sigstore) witness(t testing.TB, b *protobundle.Bundle, by pem.Block, o Options) {
 	t.Helper()
 	b.VerificationMaterial.TlogEntries = []*protorekor.TransparencyLogEntry{s.entry(t, b, by, o)}
+	if o.LogBoth {
+		other := o
+		other.Log = RekorV1 + RekorV2 - o.Log
+		b.VerificationMaterial.TlogEntries = append(b.VerificationMaterial.TlogEntries, s.entry(t, b, by, other))
+	}
 	if !o.StampAt.IsZero() && o.Stamp != StampNone {
 		b.VerificationMaterial.TimestampVerificationData = s.stamp(t, b.GetDsseEnvelope().GetSignatures()[0].GetSig(), o)
 	}
@@ -174,6 +180,19 @@ func shadow(t testing.TB, raw []byte, first *x509.Certificate) []byte {
 	bag := &response.Token.Data.Certificates
 	*bag = asn1.RawValue{Class: bag.Class, Tag: bag.Tag, IsCompound: true, Bytes: append(bytes.Clone(first.Raw), bag.Bytes...)}
 	return der(t, response)
+}
+
+// SignBlob signs bytes that are no statement with the key and gives the bundle, as
+// cosign sign-blob does.
+func (k Key) SignBlob(t testing.TB, blob []byte) []byte {
+	t.Helper()
+	sum := sha256.Sum256(blob)
+	b := k.bundle(t, nil)
+	b.Content = &protobundle.Bundle_MessageSignature{MessageSignature: &protocommon.MessageSignature{
+		MessageDigest: &protocommon.HashOutput{Algorithm: protocommon.HashAlgorithm_SHA2_256, Digest: sum[:]},
+		Signature:     sign(t, k.private, blob),
+	}}
+	return write(t, b)
 }
 
 // Key is a key pair for signatures without a certificate.
