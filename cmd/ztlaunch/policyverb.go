@@ -136,6 +136,7 @@ func policyCheck(w world, args []string) int {
 		File       string        `json:"file"`
 		Digest     digest.Digest `json:"digest"`
 		Identities []string      `json:"identities"`
+		DenyFeed   *feedState    `json:"denyFeed,omitempty"`
 	}
 	var good []checked
 	var lines strings.Builder
@@ -148,8 +149,9 @@ func policyCheck(w world, args []string) int {
 		for _, id := range p.Identities() {
 			names = append(names, id.Name())
 		}
-		good = append(good, checked{file, p.Digest(), names})
-		fmt.Fprintf(&lines, "%s: good, %s, identities %s\n", file, p.Digest(), strings.Join(names, ", "))
+		feed := w.feedNow(p)
+		good = append(good, checked{file, p.Digest(), names, feed})
+		fmt.Fprintf(&lines, "%s: good, %s, identities %s%s\n", file, p.Digest(), strings.Join(names, ", "), feed)
 	}
 	return w.done("policy", struct {
 		header

@@ -94,8 +94,8 @@ func (r *reader) identities(n form.Node) (out []Identity) {
 	return out
 }
 
-// fields are the keys that a kind of demand takes beside by, threshold and
-// maxAge.
+// fields are the keys that a kind of demand takes beside by, threshold, maxAge and
+// minimumAge.
 type fields = map[string]func(form.Node)
 
 func (r *reader) demand(u rule, i int, n form.Node) (d demand) {
@@ -129,10 +129,12 @@ func (r *reader) common(d *demand, w word, n form.Node, more fields) {
 	d.line = n.Line
 	more["by"] = func(v form.Node) { d.by = r.identities(v) }
 	more["maxAge"] = func(v form.Node) { d.maxAge = v.Duration() }
+	more["minimumAge"] = func(v form.Node) { d.minimumAge = v.Duration() }
 	var threshold form.Node
 	more["threshold"] = func(v form.Node) { threshold, d.threshold = v, int(v.Int(1, 64)) }
 	n.Fields(more)
 	n.Need("by")
+	d.ages(n)
 	if most := distinct(d.by); d.threshold > most && most > 0 {
 		threshold.Fail(reason.PolicyThreshold, fmt.Sprintf("at most %d, the distinct signers in by", most), fmt.Sprint(d.threshold), "")
 	}

@@ -36,6 +36,7 @@ func tables() [][]Row {
 		egressRows,
 		sbomRows,
 		policyRows,
+		feedRows,
 		admitRows,
 		formRows,
 		planRows,

@@ -52,6 +52,7 @@ type Verdict struct {
 	Policy   *Policy   `json:"policy,omitempty"`
 	Root     *Root     `json:"root,omitempty"`
 	DenyFeed uint64    `json:"denyFeed,omitempty"` // serial
+	FeedOf   string    `json:"denyFeedIssued,omitempty"`
 	Adopted  *Adopted  `json:"adopted,omitempty"`
 	Files    *Files    `json:"files,omitempty"`
 	Signers  []Signer  `json:"signers"`
@@ -142,7 +143,7 @@ type Origin struct {
 // Of is the verdict of a decision.
 func Of(d policy.Decision, o Origin) Verdict {
 	v := Verdict{Schema: Schema, Result: Denied, Exit: d.Exit(), Local: o.Local, Purpose: string(d.Purpose()),
-		Time: stamp(d.Time()), Until: stamp(d.Until()), DenyFeed: d.Feed().Serial, Signers: []Signer{}, Findings: []Finding{}}
+		Time: stamp(d.Time()), Until: stamp(d.Until()), DenyFeed: d.Feed().Serial, FeedOf: stamp(d.Feed().Issued), Signers: []Signer{}, Findings: []Finding{}}
 	if d.Allowed() {
 		v.Result = Allowed
 	}
