@@ -87,7 +87,7 @@ func (v Verdict) notes(b *strings.Builder) {
 
 // feedAge is how old the deny feed was when it was asked.
 func (v Verdict) feedAge() string {
-	issued, err := time.Parse(time.RFC3339, v.FeedOf)
+	issued, err := time.Parse(time.RFC3339, v.DenyFeedIssued)
 	if err != nil {
 		return ""
 	}
@@ -95,7 +95,7 @@ func (v Verdict) feedAge() string {
 	if err != nil {
 		return ""
 	}
-	return " of " + v.FeedOf + ", " + max(0, at.Sub(issued)).String() + " old"
+	return " of " + v.DenyFeedIssued + ", " + max(0, at.Sub(issued)).String() + " old"
 }
 
 func because(reasons []string) string {
