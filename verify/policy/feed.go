@@ -46,6 +46,30 @@ type deniedLog struct {
 	reason string
 }
 
+// is says whether a signer is the denied one. Whoever stole a workflow tags as they
+// like, so a "*" in the certificate's name stands for anything at all.
+func (d deniedSigner) is(s evidence.Signer) bool {
+	if d.key != "" || s.Key != "" {
+		return d.key == s.Key
+	}
+	first, rest, wild := strings.Cut(d.san, "*")
+	got, ok := strings.CutPrefix(s.SAN, first)
+	if d.issuer != s.Issuer || !ok || !wild {
+		return d.issuer == s.Issuer && d.san == s.SAN
+	}
+	for {
+		part, more, again := strings.Cut(rest, "*")
+		if !again {
+			return strings.HasSuffix(got, part)
+		}
+		at := strings.Index(got, part)
+		if at < 0 {
+			return false
+		}
+		got, rest = got[at+len(part):], more
+	}
+}
+
 // Zero reports whether there is no feed.
 func (feed Feed) Zero() bool { return feed.Serial == 0 }
 
@@ -197,8 +221,7 @@ func (feed Feed) claim(c evidence.Claim) *fault {
 	}
 	who := c.Signer()
 	for _, s := range feed.signers {
-		same := s.key != "" && s.key == who.Key || s.key == "" && who.Key == "" && s.issuer == who.Issuer && s.san == who.SAN
-		if same && !spared(s.since) {
+		if s.is(who) && !spared(s.since) {
 			return &fault{reason.SignerDenied, "a signer that " + feed.title() + " does not name", clip(who.String()) + detail(s.since, s.reason),
 				"have it signed anew by somebody else, whom the policy then names in by:"}
 		}

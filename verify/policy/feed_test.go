@@ -246,6 +246,12 @@ func TestFeedClaims(t *testing.T) {
 		{"signer", v1, func(string, []string, []string) string { return signer(release.Issuer, release.SAN, "") }, reason.SignerDenied},
 		{"signer of another issuer", v1, func(string, []string, []string) string { return signer("https://elsewhere.example", release.SAN, "") }, ""},
 		{"signer of a longer name", v1, func(string, []string, []string) string { return signer(release.Issuer, release.SAN+"2", "") }, ""},
+		{"signer of any tag", v1, func(string, []string, []string) string {
+			return signer(release.Issuer, "https://github.com/acme/agent/*@*", "")
+		}, reason.SignerDenied},
+		{"signer of any tag of another", v1, func(string, []string, []string) string {
+			return signer(release.Issuer, "https://github.com/acme/agent2/*@*", "")
+		}, ""},
 		{"signer, signed before", v1, func(string, []string, []string) string { return signer(release.Issuer, release.SAN, at(time.Second)) }, ""},
 		{"signer, signed then", v1, func(string, []string, []string) string { return signer(release.Issuer, release.SAN, at(0)) }, reason.SignerDenied},
 		{"signer, signed after", v1, func(string, []string, []string) string { return signer(release.Issuer, release.SAN, at(-time.Second)) }, reason.SignerDenied},
@@ -292,6 +298,31 @@ func TestFeedClaims(t *testing.T) {
 				t.Errorf("asked afterwards: %q, want %q", found, c.want)
 			}
 		})
+	}
+}
+
+// TestDeniedSigner compares names: exactly, but for stars, which match too much rather
+// than too little.
+func TestDeniedSigner(t *testing.T) {
+	for _, c := range []struct {
+		pattern, name string
+		want          bool
+	}{
+		{"a", "a", true}, {"a", "ab", false}, {"a", "", false},
+		{"*", "", true}, {"*", "a/b", true}, {"a*", "a", true}, {"a*", "ab/c", true}, {"a*", "ba", false},
+		{"*a", "ba", true}, {"*a", "ab", false}, {"a*b", "ab", true}, {"a*b", "a", false}, {"ab*b", "ab", false},
+		{"a*b*c", "a1b2c", true}, {"a*b*c", "a1c2b", false}, {"a*b*b", "ab", false}, {"a**b", "axb", true},
+	} {
+		d := deniedSigner{issuer: "https://a", san: c.pattern}
+		if got := d.is(evidence.Signer{Issuer: "https://a", SAN: c.name}); got != c.want {
+			t.Errorf("%q is %q: %v", c.pattern, c.name, got)
+		}
+		if d.is(evidence.Signer{Issuer: "https://b", SAN: c.name}) || d.is(evidence.Signer{Key: "sha256:x"}) {
+			t.Errorf("%q is somebody else", c.pattern)
+		}
+	}
+	if key := (deniedSigner{key: "sha256:x"}); !key.is(evidence.Signer{Key: "sha256:x"}) || key.is(evidence.Signer{Key: "sha256:y"}) || key.is(evidence.Signer{SAN: "*"}) {
+		t.Error("a key is another")
 	}
 }
 

@@ -95,7 +95,8 @@
 // missing, no list names a thing twice, and each entry has a reason of 1 to 1024
 // bytes. digests are those of manifests, indexes, configurations, layers as they are
 // stored or unpacked, and files of models. A signer is a key by its name (see package
-// trust), or the issuer and name of a certificate, byte for byte. A certificate is
+// trust), or the issuer and the name in a certificate, byte for byte but for "*" in the
+// name, which stands for anything: who stole a workflow tags as they like. A certificate is
 // named by the SHA-256 of its DER form, and takes everything with it that it may have
 // issued. A log is named by its ID in a trusted root, in hex; a claim does not count
 // when every log that holds it is named. since is optional, and spares what was signed
@@ -104,8 +105,8 @@
 // The signature is a Sigstore bundle FILE.sigstore.json over the file's bytes, as
 // cosign sign-blob and ztlaunch sign make it, by one of by:. The feed must be as
 // young as maxAge, counted from issued, and not past its own until; and it is never
-// older than one that ztlaunch saw before. A policy that names a feed
-// denies everything without it.
+// older than one that ztlaunch saw before. A policy that names a feed denies everything
+// without it.
 //
 // What is not checked: that a signature is genuine (package evidence makes
 // Claims), that the tree is the artifact's (the caller's word), and whether an
