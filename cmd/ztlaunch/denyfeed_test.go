@@ -254,7 +254,16 @@ func TestDenyFeed(t *testing.T) {
 			if err != nil || len(names) != 1 {
 				w.t.Fatal(names, err)
 			}
-			for _, text := range []string{"", "{}", `{"schema": "ztlaunch.deny-seen/v1", "file": "/elsewhere", "seen": []}`} {
+			good, err := os.ReadFile(names[0])
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			moved := strings.Replace(string(good), w.at("deny.json"), "/elsewhere/deny.json", 1)
+			if moved == string(good) {
+				w.t.Fatalf("%s does not name the file", good)
+			}
+			for _, text := range []string{"", "{}", moved, strings.Replace(string(good), "/v1", "/v2", 1), strings.Replace(string(good), `"seen"`, `"Seen"`, 1),
+				`{"schema": "ztlaunch.deny-seen/v1", "file": "` + w.at("deny.json") + `", "seen": []}`} {
 				if err := os.WriteFile(names[0], []byte(text), 0o600); err != nil {
 					w.t.Fatal(err)
 				}
