@@ -32,6 +32,7 @@ require (
 	github.com/spdx/tools-golang v0.6.0-rc4 // the SPDX form of ztlaunch-sbom's output
 	github.com/spf13/pflag v1.1.0 // flags as docker has them
 	github.com/transparency-dev/merkle v0.0.2 // inclusion proofs of the in-memory Sigstore, tests only
+	golang.org/x/mod v0.41.0 // semantic versions, for the floors of a policy
 	golang.org/x/sys v0.49.0 // system calls
 	golang.org/x/term v0.46.0 // terminals
 	golang.org/x/text v0.42.0 // Unicode normalisation of model file names
@@ -357,7 +358,6 @@ require (
 	go4.org v0.0.0-20230225012048-214862532bf5 // indirect
 	golang.org/x/crypto v0.57.0 // indirect
 	golang.org/x/exp v0.0.0-20260410095643-746e56fc9e2f // indirect
-	golang.org/x/mod v0.41.0 // indirect
 	golang.org/x/net v0.59.0 // indirect
 	golang.org/x/oauth2 v0.36.0 // indirect
 	golang.org/x/sync v0.23.0 // indirect

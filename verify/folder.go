@@ -23,6 +23,6 @@ func Model(ctx context.Context, ref artifact.Reference, in Inputs) (r Report, fo
 	}
 	r = Report{Artifact: found.Artifact, Tree: found.Tree, Claims: []evidence.Claim{found.Claim}, Local: true}
 	r.Decision = policy.Evaluate(in.Policy, policy.Input{Artifact: r.Artifact, Tree: r.Tree, Claims: r.Claims,
-		Now: in.Now, Purpose: in.Purpose, Root: in.Root.Digest()})
+		Now: in.Now, Purpose: in.Purpose, Root: in.Root.Digest(), Feed: in.Feed})
 	return r, found.Folder, nil
 }

@@ -39,6 +39,7 @@ type Scanner interface {
 type Inputs struct {
 	Fetch   fetch.Options
 	Policy  policy.Policy
+	Feed    policy.Feed // that the policy believes, if it names one
 	Root    trust.Root
 	Now     time.Time
 	Purpose policy.Purpose
@@ -85,7 +86,7 @@ func gather(found fetch.Result, in Inputs) (policy.Input, error) {
 	if err != nil {
 		return policy.Input{}, err
 	}
-	input := policy.Input{Artifact: found.Artifact, Tree: t, Now: in.Now, Purpose: in.Purpose, Root: in.Root.Digest()}
+	input := policy.Input{Artifact: found.Artifact, Tree: t, Now: in.Now, Purpose: in.Purpose, Root: in.Root.Digest(), Feed: in.Feed}
 	for _, p := range found.Problems {
 		input.Problems = append(input.Problems, p.Err)
 	}

@@ -52,6 +52,7 @@ func (d dirs) spool() string    { return filepath.Join(d.State, "spool") }
 func (d dirs) seals() string    { return filepath.Join(d.Run, "seals") }
 func (d dirs) ids() string      { return filepath.Join(d.Run, "ids") }
 func (d dirs) locks() string    { return filepath.Join(d.State, "trust", "locks") }
+func (d dirs) feeds() string    { return filepath.Join(d.State, "trust", "feeds") }
 func (d dirs) policy() string   { return filepath.Join(d.Config, "policy.yaml") }
 func (d dirs) adoptKey() string { return filepath.Join(d.Config, "adopt.key") }
 func (d dirs) kept() string     { return filepath.Join(d.Run, "programs") }

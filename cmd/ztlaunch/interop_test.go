@@ -5,12 +5,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -156,6 +158,49 @@ func TestInteropCosignVerifies(t *testing.T) {
 	}
 	if a := attested("cyclonedx"); a.status == 0 {
 		t.Errorf("of another type: %s", a.out)
+	}
+}
+
+// TestInteropDenyFeed has a deny feed signed by cosign believed by ztlaunch, and one
+// signed by ztlaunch verified by cosign.
+func TestInteropDenyFeed(t *testing.T) {
+	b := newBench(t)
+	feed := func(serial int, digests string) {
+		b.write("deny.json", fmt.Sprintf(`{"schema": "ztlaunch.deny/v1", "serial": %d, "issued": "2026-01-01T00:00:00Z", "until": "2999-01-01T00:00:00Z", "digests": [%s]}`, serial, digests))
+	}
+	sign := func() {
+		b.ok("sign-blob", "--key", "cos.key", "--signing-config", "sc.json", "--trusted-root", "root.json", "-y", "--bundle", "deny.json.sigstore.json", "deny.json")
+	}
+	verdict := func() answer {
+		return b.call("zt", "verify", "--json", "--policy", b.at("policy.yaml"), "oci-layout:"+b.at("good"))
+	}
+	b.write("policy.yaml", "identities: {release: {key: release.pub}, warden: {key: cos.pub}}\ndenyFeed: {file: deny.json, by: [warden]}\n"+
+		"images: [{match: \"**\", require: [{signature: {by: [release]}}]}]\n")
+	feed(1, "")
+	sign()
+	a := verdict()
+	if a.status != 0 {
+		t.Fatalf("cosign's signature: %d %s", a.status, a.out)
+	}
+	sum := regexp.MustCompile(`"digest": "(sha256:[0-9a-f]+)"`).FindStringSubmatch(a.out)[1]
+	feed(2, `{"digest": "`+sum+`", "reason": "a backdoor"}`)
+	b.refused("cosign's older signature", verdict(), 1, "deny-feed-tampered")
+	sign()
+	b.refused("a digest", verdict(), 1, "digest-denied")
+
+	b.want(0, "sign", "--key", b.at("release.key"), "deny:"+b.at("deny.json"))
+	verify := func(key string) answer {
+		return b.run("verify-blob", "--key", key, "--insecure-ignore-tlog=true", "--trusted-root", "root.json", "--bundle", "deny.json.sigstore.json", "deny.json")
+	}
+	if a := verify("release.pub"); a.status != 0 {
+		t.Errorf("our signature: %d %s%s", a.status, a.out, a.err)
+	}
+	if a := verify("cos.pub"); a.status == 0 {
+		t.Errorf("cosign accepts our signature by another key: %s", a.out)
+	}
+	feed(2, "")
+	if a := verify("release.pub"); a.status == 0 {
+		t.Errorf("cosign accepts our signature over other bytes: %s", a.out)
 	}
 }
 

@@ -64,7 +64,7 @@ func verbs() []verb {
 		{"run", "[flags] REF [CMD...]", "verify, admit, launch", runVerb},
 		{"verify", "[flags] REF...", "the same decision, without running", verifyVerb},
 		{"tree", "[flags] REF", "what is attached to REF, trusting nothing", treeVerb},
-		{"sign", "--key FILE REF", "sign an image", signVerb},
+		{"sign", "--key FILE REF | deny:FILE", "sign an image, a model or a deny feed", signVerb},
 		{"attest", "--key FILE --type T --predicate FILE REF", "sign a statement about an image", attestVerb},
 		{"key", "generate", "make a key pair in cosign's format", keyVerb},
 		{"policy", "init | check | explain | test | schema", "write, check, explain or test a policy", policyVerb},

@@ -30,6 +30,7 @@ func policyCheck(w world, args []string) int {
 		Digest     digest.Digest `json:"digest"`
 		Identities []string      `json:"identities"`
 		Unsafe     []string      `json:"unsafeRegex,omitempty"` // NAME.FIELD
+		DenyFeed   *feedState    `json:"denyFeed,omitempty"`
 	}
 	var good []checked
 	var bad []error
@@ -50,8 +51,9 @@ func policyCheck(w world, args []string) int {
 				unsafe = append(unsafe, id.Name()+"."+field)
 			}
 		}
-		good = append(good, checked{file, p.Digest(), names, unsafe})
-		fmt.Fprintf(&lines, "%s: good, %s, identities %s\n", file, p.Digest(), strings.Join(names, ", "))
+		feed := w.feedNow(p)
+		good = append(good, checked{file, p.Digest(), names, unsafe, feed})
+		fmt.Fprintf(&lines, "%s: good, %s, identities %s%s\n", file, p.Digest(), strings.Join(names, ", "), feed)
 		for _, where := range unsafe {
 			fmt.Fprintf(&lines, "%s: unsafe: a regular expression decides about %s\n", file, where)
 		}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -18,7 +20,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/sign"
 )
 
-// signVerb signs an image, or a model folder.
+// signVerb signs an image, a model folder, or a deny feed.
 func signVerb(ctx context.Context, w world, args []string) int {
 	fs := newFlags("sign", true)
 	var from fetchFlags
@@ -26,8 +28,11 @@ func signVerb(ctx context.Context, w world, args []string) int {
 	passfile := fs.String("passphrase-file", "", "read the passphrase from a file (default: COSIGN_PASSWORD)")
 	ignore := fs.StringArray("ignore-path", nil, "of a model: a path that is not part of it")
 	from.declare(fs)
-	if err := w.parse(fs, "--key FILE REF | model:DIR", args); err != nil {
+	if err := w.parse(fs, "--key FILE REF | model:DIR | deny:FILE", args); err != nil {
 		return w.parsed("sign", err)
+	}
+	if file, ok := feedWord(fs.Args()); ok {
+		return w.signFeed(file, *key, *passfile)
 	}
 	k, ref, err := w.signer(fs.Args(), *key, *passfile)
 	if err != nil {
@@ -154,6 +159,45 @@ func (w world) signModel(ctx context.Context, k sign.Key, ref artifact.Reference
 		header
 		Signature string `json:"signature"`
 	}{header{"ztlaunch.signed/v1", 0}, target}, "")
+}
+
+// feedWord is FILE of deny:FILE. As for every scheme it takes a path: deny:latest is
+// an image.
+func feedWord(args []string) (file string, ok bool) {
+	if len(args) != 1 {
+		return "", false
+	}
+	file, ok = strings.CutPrefix(args[0], "deny:")
+	return file, ok && (strings.HasPrefix(file, "/") || strings.HasPrefix(file, "./") || strings.HasPrefix(file, "../"))
+}
+
+// signFeed writes FILE.sigstore.json, in place of the signature of an older feed.
+func (w world) signFeed(file, key, passfile string) int {
+	k, err := w.privateKey(key, passfile)
+	if err != nil {
+		return w.fail("sign", err)
+	}
+	raw, err := readCapped(file, policy.MaxFeedSize)
+	if err != nil {
+		return w.fail("sign", err)
+	}
+	feed, err := policy.ParseFeed(raw, file) // what is signed must be what a policy can believe
+	if err != nil {
+		return w.fail("sign", err)
+	}
+	bundle, err := sign.Blob(k, raw)
+	if err != nil {
+		return w.fail("sign", err)
+	}
+	if err := replaceFile(signatureOf(file), bundle, 0o644); err != nil {
+		return w.fail("sign", err)
+	}
+	fmt.Fprintf(w.err, "wrote %s, for deny feed %d until %s\n", signatureOf(file), feed.Serial, feed.Until.Format(time.RFC3339))
+	return w.done("sign", struct {
+		header
+		Signature string `json:"signature"`
+		Serial    uint64 `json:"serial"`
+	}{header{"ztlaunch.signed/v1", 0}, signatureOf(file), feed.Serial}, "")
 }
 
 func modelBundle(ctx context.Context, k sign.Key, o model.Options) ([]byte, error) {

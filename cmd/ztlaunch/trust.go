@@ -55,13 +55,23 @@ func (f *trustFlags) load(w world, refs ...artifact.Reference) (policy.Policy, t
 	if err != nil {
 		return policy.Policy{}, trust.Root{}, err
 	}
+	root, err := f.rootFor(p)
+	if err != nil {
+		return policy.Policy{}, trust.Root{}, err
+	}
+	return p, root, nil
+}
+
+// rootFor is whom a policy needs to believe.
+func (f *trustFlags) rootFor(p policy.Policy) (trust.Root, error) {
 	root := trust.Root{}
 	if p.Keyless() || f.root != "" {
+		var err error
 		if root, err = f.trustRoot(); err != nil {
-			return policy.Policy{}, trust.Root{}, err
+			return trust.Root{}, err
 		}
 	}
-	return p, root.With(p.Keys()...).WithAuthorities(p.Authorities()...), nil
+	return root.With(p.Keys()...).WithAuthorities(p.Authorities()...), nil
 }
 
 func (f *trustFlags) find(w world, refs []artifact.Reference) (policy.Policy, error) {
@@ -215,7 +225,11 @@ func (w world) inputs(t *trustFlags, f *fetchFlags, purpose policy.Purpose, refs
 	if err != nil {
 		return verify.Inputs{}, err
 	}
-	return verify.Inputs{Fetch: o, Policy: p, Root: root, Now: w.now(), Purpose: purpose}, nil
+	feed, err := w.denyFeed(p, root)
+	if err != nil {
+		return verify.Inputs{}, err
+	}
+	return verify.Inputs{Fetch: o, Policy: p, Feed: feed, Root: root, Now: w.now(), Purpose: purpose}, nil
 }
 
 // readRef reads a word as a reference. One that is an image's name by the rules, and

@@ -106,9 +106,9 @@ func (a Admission) Holds(now time.Time) error {
 	return nil
 }
 
-// Revoked asks a deny feed about an admitted artifact: digest-denied,
-// deny-feed-stale, or deny-feed-rolled-back when the feed is older than the one
-// that the decision saw.
+// Revoked asks a deny feed about an admitted artifact, as policy.Decision.Denied
+// does; deny-feed-rolled-back when the feed is older than the one that the decision
+// saw.
 func Revoked(a Admission, feed policy.Feed, now time.Time) error {
 	if a.Zero() {
 		return a.Holds(now)
@@ -117,7 +117,7 @@ func Revoked(a Admission, feed policy.Feed, now time.Time) error {
 		return &reason.Error{Code: reason.FeedRolledBack, What: "ask the deny feed about " + a.Artifact().Ref().String(),
 			Expected: fmt.Sprintf("serial %d or later", seen), Found: fmt.Sprint(feed.Serial), Next: "bring the newer deny feed back"}
 	}
-	return feed.Check(a.Artifact(), now)
+	return a.decision.Denied(feed, now)
 }
 
 // Artifact is what may be launched.

@@ -59,6 +59,7 @@ func (s signed) certified(r trust.Root, leaf *x509.Certificate) (proof, error) {
 	if err != nil {
 		return proof{}, s.diagnoseAuthority(c, leaf, times, err)
 	}
+	p.certificates = issuers(leaf, slices.Concat(c.between, c.roots))
 	return p, nil
 }
 

@@ -70,9 +70,11 @@ func CheckBlob(e Envelope, r trust.Root, blob []byte, now time.Time) (Claim, err
 // proof is who signed, and by when.
 type proof struct {
 	signer Signer
-	key    string   // trust.Key ID of the key that verified
-	logs   []string // distinct, sorted
+	key    string // trust.Key ID of the key that verified
 	times  []witnessed
+
+	witnesses    []Witness
+	certificates []digest.Digest
 }
 
 // witnessed is a verified time and who vouches for it.
@@ -110,7 +112,7 @@ func (e Envelope) claim(r trust.Root, subject digest.Digest, message []byte, now
 			}
 		}
 	}
-	c := Claim{signer: p.signer, subject: subject, key: p.key, logs: p.logs, envelope: e.sum}
+	c := Claim{signer: p.signer, subject: subject, key: p.key, witnesses: p.witnesses, certificates: p.certificates, envelope: e.sum}
 	if len(p.times) > 0 {
 		first := slices.MinFunc(p.times, func(a, b witnessed) int {
 			return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.source, b.source))
@@ -215,10 +217,10 @@ func (s signed) keyless(r trust.Root) (proof, error) {
 	p.key = key.ID()
 	// Again, entry by entry: sigstore-go counts logs and does not name them, and
 	// passes over an entry whose promise is forged when another one holds.
-	if p.logs, _, err = s.logged(material); err != nil {
+	if p.witnesses, _, err = s.logged(material); err != nil {
 		return proof{}, err
 	}
-	if len(p.logs) == 0 {
+	if len(p.witnesses) == 0 {
 		return proof{}, s.refuse(reason.LogAbsent, "an entry of a log of the root", "none", nil)
 	}
 	for _, t := range result.VerifiedTimestamps {
@@ -228,5 +230,7 @@ func (s signed) keyless(r trust.Root) (proof, error) {
 		}
 		p.times = append(p.times, witnessed{t.Timestamp, source})
 	}
+	p.witnesses = stamped(p.witnesses, p.times)
+	p.certificates = issuers(leaf, fulcio(material))
 	return p, nil
 }

@@ -105,11 +105,12 @@ type Claim struct {
 	subject       digest.Digest
 	subjects      []Subject
 	key           string
-	logs          []string
 	at            time.Time
 	source        TimeSource
 	envelope      digest.Digest
 	supposed      bool // by Suppose, which proves nothing
+	witnesses     []Witness
+	certificates  []digest.Digest
 }
 
 // Zero says that nothing was proved.
@@ -142,10 +143,19 @@ func (c Claim) Key() string { return c.key }
 
 // Logs are the transparency logs of the Root that hold the signature, each once,
 // by their IDs in hex, sorted.
-func (c Claim) Logs() []string { return slices.Clone(c.logs) }
+func (c Claim) Logs() []string {
+	var logs []string
+	for _, w := range c.witnesses {
+		if w.Log != "" {
+			logs = append(logs, w.Log)
+		}
+	}
+	slices.Sort(logs)
+	return slices.Compact(logs)
+}
 
 // Logged says whether a transparency log of the Root holds the signature.
-func (c Claim) Logged() bool { return len(c.logs) > 0 }
+func (c Claim) Logged() bool { return len(c.Logs()) > 0 }
 
 // Time is the earliest moment by which the signature is proved to have
 // existed, and who proves it; zero and TimeNone when nobody does.

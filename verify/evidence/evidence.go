@@ -63,6 +63,11 @@
 // it does not say what the signature means: that is envelope-not-dsse.
 // CheckBlob takes both.
 //
+// A Claim names every log and timestamp authority of the Root that vouches for its
+// signature, with the time of each, and the certificates of the Root above the one that
+// signed: found by name, so that an authority is among them whenever it may have
+// issued one. Somebody who believes one of them no more has to be able to ask.
+//
 // # What it does not check
 //
 // Who may sign (the policy compares Signer), what a predicate says, whether a

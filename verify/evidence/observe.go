@@ -3,7 +3,6 @@ package evidence
 import (
 	"encoding/hex"
 	"fmt"
-	"slices"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 	sigverify "github.com/sigstore/sigstore-go/pkg/verify"
@@ -11,10 +10,10 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/trust"
 )
 
-// logged proves each entry of a log that m knows, one by one, and names those
-// logs, each once. Every one of them must be right; entries of other logs count
-// for nothing. The times are those that a log signed.
-func (s signed) logged(m root.TrustedMaterial) (logs []string, times []witnessed, err error) {
+// logged proves each entry of a log that m knows, one by one, and says who those
+// logs are. Every one of them must be right; entries of other logs count for
+// nothing. The times are those that a log signed.
+func (s signed) logged(m root.TrustedMaterial) (logs []Witness, times []witnessed, err error) {
 	entries, err := s.TlogEntries()
 	if err != nil {
 		return nil, nil, s.refuse(reason.EnvelopeMalformed, "", "", err)
@@ -43,14 +42,13 @@ func (s signed) logged(m root.TrustedMaterial) (logs []string, times []witnessed
 		if err != nil {
 			return nil, nil, one.diagnoseLog(m, err)
 		}
+		w := Witness{Log: id, Source: TimeLog}
 		for _, t := range signed {
 			times = append(times, witnessed{t.Time, TimeLog})
+			w.At = t.Time.UTC()
 		}
-		if !slices.Contains(logs, id) {
-			logs = append(logs, id)
-		}
+		logs = append(logs, w)
 	}
-	slices.Sort(logs)
 	return logs, times, nil
 }
 
@@ -71,7 +69,7 @@ func (s signed) observed(p *proof, r trust.Root, by keyVerifier) error {
 		return err
 	}
 	all := material{key: by, TrustedMaterial: sigstore}
-	if p.logs, p.times, err = s.logged(all); err != nil {
+	if p.witnesses, p.times, err = s.logged(all); err != nil {
 		return err
 	}
 	stamps, _, err := sigverify.VerifySignedTimestamp(s, all)
@@ -81,5 +79,6 @@ func (s signed) observed(p *proof, r trust.Root, by keyVerifier) error {
 	for _, t := range stamps {
 		p.times = append(p.times, witnessed{t.Time, TimeTSA})
 	}
+	p.witnesses = stamped(p.witnesses, p.times)
 	return nil
 }

@@ -14,7 +14,7 @@ type Supposition struct {
 	PredicateType string
 	Predicate     json.RawMessage
 	Subject       digest.Digest
-	Logs          int // in how many logs it is
+	Logs          int       // in how many logs it is
 	Time          time.Time // zero: nobody vouches for one
 	Source        TimeSource
 }
@@ -42,13 +42,20 @@ func Suppose(s Supposition) (Claim, error) {
 	if err != nil {
 		return Claim{}, fmt.Errorf("suppose a statement: %w", err)
 	}
-	var logs []string
+	var logs []Witness
 	for i := range s.Logs {
-		logs = append(logs, fmt.Sprintf("supposed-%d", i))
+		logs = append(logs, Witness{Log: fmt.Sprintf("supposed-%d", i), At: s.Time.UTC(), Source: s.Source})
+	}
+	if s.Source == TimeTSA {
+		logs = append(logs, Witness{At: s.Time.UTC(), Source: TimeTSA})
+	}
+	key := s.Signer.Key
+	if key == "" { // one for each certificate name
+		key = digest.FromString(fmt.Sprintf("%+v", s.Signer)).String()
 	}
 	return Claim{
-		signer: s.Signer, statementType: read.kind, predicateType: read.predicateType, predicate: read.predicate,
-		subject: s.Subject, subjects: read.subjects, logs: logs, at: s.Time.UTC(), source: s.Source,
+		signer: s.Signer, key: key, statementType: read.kind, predicateType: read.predicateType, predicate: read.predicate,
+		subject: s.Subject, subjects: read.subjects, witnesses: logs, at: s.Time.UTC(), source: s.Source,
 		envelope: digest.FromString(fmt.Sprintf("ztlaunch.supposed/v1\n%+v\n%s", s.Signer, payload)), supposed: true,
 	}, nil
 }

@@ -161,6 +161,7 @@ func newScene(t testing.TB, a *txtar.Archive) scene {
 			s.in.Feed.Denied[namedSums[w]] = "backdoor"
 		}
 	}
+	s.feed(t, set, root)
 	for _, line := range set["format"] {
 		f := strings.Fields(line)
 		if s.in.Formats == nil {
@@ -172,6 +173,44 @@ func newScene(t testing.TB, a *txtar.Archive) scene {
 		s.in.Purpose = Purpose(p)
 	}
 	return s
+}
+
+// feed reads the part deny.json, as release signed it or whom the input names, and
+// believes it as the policy does; one that no policy names is believed as it is. A
+// policy that names one and has none gets an empty one, signed by security.
+func (s *scene) feed(t testing.TB, set map[string][]string, root trust.Root) {
+	text := part(s.archive, "deny.json")
+	by := append(set["feed-by"], "release")[0]
+	switch {
+	case s.perr != nil || text == "" && s.policy.DenyFeed() == "":
+		return
+	case text == "":
+		text, by = `{"schema": "ztlaunch.deny/v1", "serial": 7, "issued": "2026-06-01T00:00:00Z", "until": "2026-07-01T00:00:00Z"}`, "security"
+	}
+	raw := []byte(expand(t, text, nil))
+	var err error
+	if s.policy.DenyFeed() == "" {
+		s.in.Feed, err = ParseFeed(raw, "deny.json")
+	} else {
+		s.in.Feed, err = s.policy.Feed(raw, feedClaim(t, by, raw, root), now)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// feedClaim is what an actor's signature over a feed proves.
+func feedClaim(t testing.TB, by string, raw []byte, root trust.Root) evidence.Claim {
+	t.Helper()
+	envelope, err := evidence.Parse(cast()[by].private.SignBlob(t, raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := evidence.CheckBlob(envelope, root, raw, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // settings reads lines of "key: value".
@@ -200,6 +239,13 @@ func (s *scene) artifact(t testing.TB, set map[string][]string) {
 		Platform: artifact.Platform{OS: "linux", Architecture: "amd64"},
 		Layers:   []artifact.Layer{{Digest: layerSum, DiffID: diffSum, MediaType: ocispec.MediaTypeImageLayerGzip, Size: 10}}}
 	pinned.Config.RootFS.DiffIDs = []digest.Digest{diffSum}
+	for _, line := range set["label"] {
+		name, value, _ := strings.Cut(line, " ")
+		if pinned.Config.Config.Labels == nil {
+			pinned.Config.Config.Labels = map[string]string{}
+		}
+		pinned.Config.Config.Labels[name] = value
+	}
 	pinned.Config.OS, pinned.Config.Architecture = "linux", "amd64"
 	if len(set["kind"]) > 0 {
 		switch set["kind"][0] {
@@ -250,7 +296,7 @@ func (s *scene) tree(t testing.TB, text string) map[string]string {
 var placeholder = regexp.MustCompile(`\$\{([^}]*)\}`)
 
 // expand puts sums into a text: ${manifest} a named one, ${/PATH} that of a file
-// of the tree in hex.
+// of the tree in hex, ${id NAME} the name of an actor's key.
 func expand(t testing.TB, text string, files map[string]string) string {
 	return placeholder.ReplaceAllStringFunc(text, func(m string) string {
 		word := m[2 : len(m)-1]
@@ -262,6 +308,9 @@ func expand(t testing.TB, text string, files map[string]string) string {
 		}
 		if content, ok := strings.CutPrefix(word, "sum "); ok {
 			return digest.FromString(content).String()
+		}
+		if who, ok := strings.CutPrefix(word, "id "); ok {
+			return cast()[who].public.ID()
 		}
 		if who, ok := cast()[word]; ok {
 			return strings.TrimSuffix(strings.ReplaceAll(string(who.public.PEM()), "\n", "\\n"), "\\n")

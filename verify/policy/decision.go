@@ -49,6 +49,8 @@ type Proved struct {
 	Source    evidence.TimeSource
 	Logs      []string // transparency logs that hold it, by ID
 	Envelope  digest.Digest
+
+	claim evidence.Claim
 }
 
 // Vouched counts the artifact's files by who vouches for their bytes. It is
@@ -72,6 +74,7 @@ type Decision struct {
 	path     string
 	root     digest.Digest
 	feed     Feed
+	parts    []digest.Digest
 	at       time.Time
 	findings []Finding
 	met      int // demands that passed
@@ -126,6 +129,28 @@ func (d Decision) Root() digest.Digest { return d.root }
 
 // Feed is the deny feed that was consulted; its Serial is 0 if there was none.
 func (d Decision) Feed() Feed { return d.feed }
+
+// Denied asks a deny feed about what was decided: digest-denied, signer-denied,
+// certificate-denied or log-denied when the feed names what the decision rests on, and
+// deny-feed-stale when it is past its end.
+func (d Decision) Denied(feed Feed, now time.Time) error {
+	if feed.Zero() {
+		return nil
+	}
+	why := feed.part(d.parts)
+	for _, p := range d.proved {
+		if why == nil {
+			why = feed.claim(p.claim)
+		}
+	}
+	if why == nil {
+		why = feed.stale(now)
+	}
+	if why == nil {
+		return nil
+	}
+	return &reason.Error{Code: why.code, What: "ask " + feed.title() + " about " + d.artifact.Ref().String(), Expected: why.expected, Found: why.found, Next: why.next}
+}
 
 // Purpose is what the decision is for.
 func (d Decision) Purpose() Purpose { return d.purpose }

@@ -74,8 +74,8 @@ func (r *reader) builder(name, v form.Node) {
 	r.named = append(r.named, name)
 }
 
-// fields are the keys that a kind of demand takes beside by, threshold and
-// maxAge.
+// fields are the keys that a kind of demand takes beside by, threshold, logs, maxAge
+// and minimumAge.
 type fields = map[string]func(form.Node)
 
 func (r *reader) demand(u rule, i int, n form.Node) (d demand) {
@@ -112,9 +112,11 @@ func (r *reader) common(d *demand, w word, n form.Node, more fields) {
 	more["threshold"] = func(v form.Node) { threshold = v }
 	more["maxAge"] = func(v form.Node) { d.maxAge = v.Duration() }
 	more["logs"] = func(v form.Node) { d.logs = int(v.Int(0, maxLogs)) }
+	more["minimumAge"] = func(v form.Node) { d.minimumAge = v.Duration() }
 	n.Fields(more)
 	n.Need("by")
 	d.who = r.whom(n, by, threshold)
+	d.ages(n)
 }
 
 // maxLogs is the most transparency logs that a demand can ask for.

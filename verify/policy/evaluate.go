@@ -83,6 +83,8 @@ func (in Input) missing(p Policy) string {
 		return "proof of a claim"
 	case in.Purpose != Run && in.Purpose != Pin && in.Purpose != Record:
 		return "purpose"
+	case p.feed.file != "" && (in.Feed.Zero() || in.Feed.policy != p.sum):
+		return "deny feed that the policy believes"
 	case section(in.Artifact.Kind()) == "":
 		return "kind of artifact that rules exist for"
 	}
@@ -93,7 +95,8 @@ func (in Input) missing(p Policy) string {
 type evaluation struct {
 	policy Policy
 	in     Input
-	rules  []rule // that apply
+	rules  []rule  // that apply
+	met    []basis // of the rule at hand
 	out    Decision
 }
 
@@ -116,7 +119,8 @@ func (e *evaluation) ends(t time.Time) {
 
 // denied asks the policy's own list and the feed. Both beat every rule.
 func (e *evaluation) denied() {
-	all := parts(e.in.Artifact)
+	all := parts(e.in.Artifact, e.in.Tree)
+	e.out.parts = all
 	if n := len(e.policy.deny); n > 0 {
 		f := Finding{Rule: "deny", What: "deny list", Expected: "no digest of the artifact on the list", Found: fmt.Sprintf("none of %d", n)}
 		if i := slices.IndexFunc(all, func(d digest.Digest) bool { return slices.Contains(e.policy.deny, d) }); i >= 0 {
@@ -128,12 +132,19 @@ func (e *evaluation) denied() {
 		}
 	}
 	if feed := e.in.Feed; !feed.Zero() {
-		f := Finding{Rule: "deny", What: fmt.Sprintf("deny feed %d", feed.Serial), Found: fmt.Sprintf("none of %d", len(feed.Denied))}
+		f := Finding{Rule: "denyFeed", Line: e.policy.feed.line, What: "no digest in " + feed.title(), Found: fmt.Sprintf("none of %d", len(feed.Denied))}
+		if !feed.Issued.IsZero() {
+			f.Found += fmt.Sprintf("; issued %s, %s ago", stamp(feed.Issued), span(max(0, e.in.Now.Sub(feed.Issued))))
+		}
 		e.ends(feed.Until)
-		if why, denied := reason.Of(feed.Check(e.in.Artifact, e.in.Now)); denied {
-			f.Code, f.Expected, f.Found, f.Next = why.Code, why.Expected, why.Found, why.Next
-			e.fail(f)
-		} else {
+		failed := false
+		for _, why := range []*fault{feed.part(all), feed.stale(e.in.Now)} {
+			if why != nil {
+				f.Code, f.Expected, f.Found, f.Next, failed = why.code, why.expected, why.found, why.next, true
+				e.fail(f)
+			}
+		}
+		if !failed {
 			e.pass(f)
 		}
 	}
@@ -203,9 +214,11 @@ func (e *evaluation) rule(r rule) {
 	if r.formats != nil {
 		e.formats(r)
 	}
+	e.met = nil
 	for _, d := range r.demands {
 		e.demand(d)
 	}
+	e.floor(r, e.met)
 }
 
 // formats holds each file's format against the rule.

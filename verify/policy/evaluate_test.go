@@ -182,6 +182,17 @@ func TestInput(t *testing.T) {
 	if d := Evaluate(empty, s.in); d.Allowed() || d.Exit() != 5 {
 		t.Errorf("a rule without demands: allowed %v, exit %d", d.Allowed(), d.Exit())
 	}
+	named := loadScene(t, "testdata/evaluate/ok-deny-feed-max-age.txtar")
+	stranger := loadScene(t, "testdata/evaluate/denied-adopted.txtar").in.Feed // another policy believes it
+	unproved := named.in.Feed
+	unproved.policy = ""
+	for name, feed := range map[string]Feed{"none": {}, "another policy's": stranger, "unproved": unproved} {
+		in := named.in
+		in.Feed = feed
+		if d := Evaluate(named.policy, in); d.Allowed() || d.Exit() != 5 || d.Findings()[0].Code != reason.DecisionInput {
+			t.Errorf("with the feed %s: %s", name, show(d))
+		}
+	}
 	if d := (Decision{}); d.Allowed() || d.Exit() != 5 {
 		t.Errorf("the zero decision: allowed %v, exit %d", d.Allowed(), d.Exit())
 	}

@@ -2,48 +2,155 @@ package policy
 
 import (
 	"fmt"
+	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/evidence"
+	"github.com/ztlaunch/ztlaunch/verify/form"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/tree"
 )
 
-// Feed is a deny feed, proved by whoever read it. The zero Feed denies nothing.
+// Feed is a deny feed: what its signer takes back. ParseFeed reads one of which
+// nothing is proved yet, Policy.Feed makes one that a policy believes. The zero Feed
+// denies nothing.
 type Feed struct {
 	Serial uint64
+	Issued time.Time
 	Until  time.Time                // after which it says nothing any more; zero = no end
+	Digest digest.Digest            // of the file
+	Signer evidence.Signer          // who signed it
 	Denied map[digest.Digest]string // digest -> why
+
+	signers      []deniedSigner
+	certificates map[digest.Digest]string
+	logs         map[string]deniedLog // by ID in lower-case hex
+	policy       digest.Digest        // under which it was proved
+}
+
+// deniedSigner is a key, or a certificate name of one issuer.
+type deniedSigner struct {
+	key, issuer, san string
+	since            time.Time // zero = whatever they signed
+	reason           string
+}
+
+// deniedLog is a transparency log.
+type deniedLog struct {
+	since  time.Time
+	reason string
+}
+
+// is says whether a signer is the denied one. Whoever stole a workflow tags as they
+// like, so a "*" in the certificate's name stands for anything at all.
+func (d deniedSigner) is(s evidence.Signer) bool {
+	if d.key != "" || s.Key != "" {
+		return d.key == s.Key
+	}
+	first, rest, wild := strings.Cut(d.san, "*")
+	got, ok := strings.CutPrefix(s.SAN, first)
+	if d.issuer != s.Issuer || !ok || !wild {
+		return d.issuer == s.Issuer && d.san == s.SAN
+	}
+	for {
+		part, more, again := strings.Cut(rest, "*")
+		if !again {
+			return strings.HasSuffix(got, part)
+		}
+		at := strings.Index(got, part)
+		if at < 0 {
+			return false
+		}
+		got, rest = got[at+len(part):], more
+	}
 }
 
 // Zero reports whether there is no feed.
-func (feed Feed) Zero() bool { return feed.Serial == 0 && len(feed.Denied) == 0 }
+func (feed Feed) Zero() bool { return feed.Serial == 0 }
 
-// Check refuses an artifact of which any part (manifest, index, configuration,
-// layer) is denied, and a feed that is past its end. Its codes are digest-denied
-// and deny-feed-stale.
-func (feed Feed) Check(a artifact.Artifact, now time.Time) error {
-	what := fmt.Sprintf("ask deny feed %d about %s", feed.Serial, a.Ref())
-	switch {
-	case feed.Zero():
-		return nil
-	case !feed.Until.IsZero() && now.After(feed.Until):
-		return &reason.Error{Code: reason.DenyFeedStale, What: what,
-			Expected: "a feed valid at " + stamp(now), Found: "valid until " + stamp(feed.Until), Next: "bring a newer deny feed"}
-	}
-	for _, d := range parts(a) {
-		if why, denied := feed.Denied[d]; denied {
-			return &reason.Error{Code: reason.DigestDenied, What: what,
-				Expected: "no digest of the artifact on the list", Found: d.String() + ": " + clip(why),
-				Next: "use another version; the deny feed names this one"}
-		}
-	}
-	return nil
+// feedTerms are what a policy says about its deny feed.
+type feedTerms struct {
+	file   string // "" = there is none
+	by     []Identity
+	maxAge time.Duration // 0 = as long as the file says
+	line   int
 }
 
-// parts are all digests that make up an artifact.
-func parts(a artifact.Artifact) []digest.Digest {
+func (r *reader) feed(n form.Node) {
+	t := feedTerms{line: n.Line}
+	n.Fields(map[string]func(form.Node){
+		"file": func(v form.Node) {
+			t.file = v.Text()
+			if t.file == "" || strings.Contains(t.file, "://") {
+				v.Fail(reason.FormValue, "a file on this host: nothing is fetched", fmt.Sprintf("%.80q", t.file), "denyFeed: {file: deny.json, by: [NAME]}")
+			}
+			if !path.IsAbs(t.file) {
+				t.file = path.Join(path.Dir(r.policy.path), t.file)
+			}
+		},
+		"by":     func(v form.Node) { t.by = r.identities(v) },
+		"maxAge": func(v form.Node) { t.maxAge = v.Duration() },
+	})
+	n.Need("file", "by")
+	r.policy.feed = t
+}
+
+// DenyFeed is the path of the deny feed that the policy names, "" if it names none.
+// A policy that names one denies everything without it.
+func (p Policy) DenyFeed() string { return p.feed.file }
+
+// SignsFeed says whether the policy lets somebody sign its deny feed.
+func (p Policy) SignsFeed(s evidence.Signer) bool {
+	return slices.ContainsFunc(p.feed.by, func(id Identity) bool { return len(id.Differences(s)) == 0 })
+}
+
+// Feed believes a deny feed. raw are the bytes of the file that DenyFeed names, and
+// signed is what evidence.CheckBlob proved about them. Its codes are
+// deny-feed-tampered, deny-feed-unsigned, deny-feed-wrong-identity,
+// deny-feed-malformed and deny-feed-future; a feed that is stale is made, and denies.
+func (p Policy) Feed(raw []byte, signed evidence.Claim, now time.Time) (Feed, error) {
+	refuse := func(code reason.Code, expected, found, next string) (Feed, error) {
+		return Feed{}, &reason.Error{Code: code, What: "believe the deny feed " + p.feed.file, Expected: expected, Found: found, Next: next}
+	}
+	sum := digest.FromBytes(raw)
+	who := clip(signed.Signer().String())
+	switch {
+	case p.feed.file == "":
+		return refuse(reason.DecisionInput, "a policy with a denyFeed", "none", "")
+	case signed.Zero() || signed.Subject() != sum:
+		return refuse(reason.DenyFeedTampered, "a signature over "+sum.String(), "over "+signed.Subject().String(), "bring the feed anew, with its signature")
+	case signed.StatementType() != "":
+		return refuse(reason.DenyFeedUnsigned, "a signature over the file's bytes", "an attestation of type "+clip(signed.PredicateType())+" by "+who,
+			"ztlaunch sign --key KEY deny:"+reason.Word(p.feed.file))
+	case !p.SignsFeed(signed.Signer()):
+		return refuse(reason.DenyFeedWrongIdentity, "a signature by "+words(names(p.feed.by)), who, "bring the feed of "+words(names(p.feed.by)))
+	}
+	feed, err := ParseFeed(raw, p.feed.file)
+	if err != nil {
+		return Feed{}, err
+	}
+	const skew = 5 * time.Minute // between two honest clocks
+	if feed.Issued.After(now.Add(skew)) {
+		return refuse(reason.DenyFeedFuture, "a feed issued by "+stamp(now.Add(skew)), "issued "+stamp(feed.Issued), "compare this host's clock with another")
+	}
+	if end := feed.Issued.Add(p.feed.maxAge); p.feed.maxAge > 0 && end.Before(feed.Until) {
+		feed.Until = end
+	}
+	feed.Signer, feed.policy = signed.Signer(), p.sum
+	return feed, nil
+}
+
+// title names the feed in findings.
+func (feed Feed) title() string { return fmt.Sprintf("deny feed %d", feed.Serial) }
+
+// parts are all digests that make up an artifact: manifest, index, configuration,
+// layers packed and unpacked, and the files of a model.
+func parts(a artifact.Artifact, t tree.Tree) []digest.Digest {
 	all := a.Subjects()
 	if d := a.ConfigDigest(); d != "" {
 		all = append(all, d)
@@ -51,5 +158,91 @@ func parts(a artifact.Artifact) []digest.Digest {
 	for _, l := range a.Layers() {
 		all = append(all, l.Digest, l.DiffID)
 	}
+	if a.Kind() == artifact.Model {
+		for e := range t.Entries() {
+			if e.Type == tree.File {
+				all = append(all, e.Digest)
+			}
+		}
+	}
 	return all
+}
+
+// part is the fault of an artifact of which a part is denied.
+func (feed Feed) part(all []digest.Digest) *fault {
+	for _, d := range all {
+		if why, denied := feed.Denied[d]; denied {
+			return &fault{reason.DigestDenied, "no digest of the artifact on the list", d.String() + ": " + clip(why),
+				"use another version; the deny feed names this one"}
+		}
+	}
+	return nil
+}
+
+// stale is the fault of a feed that is past its end.
+func (feed Feed) stale(now time.Time) *fault {
+	if feed.Until.IsZero() || !now.After(feed.Until) {
+		return nil
+	}
+	return &fault{reason.DenyFeedStale, "a feed valid at " + stamp(now), "valid until " + stamp(feed.Until), "bring a newer deny feed"}
+}
+
+// time is by when a claim's signature existed, as far as logs that the feed does not
+// name and timestamp authorities prove it.
+func (feed Feed) time(c evidence.Claim) (at time.Time, source evidence.TimeSource) {
+	if len(feed.logs) == 0 {
+		return c.Time()
+	}
+	for _, w := range c.Witnesses() {
+		if _, named := feed.logs[w.Log]; !named && !w.At.IsZero() && (at.IsZero() || w.At.Before(at)) {
+			at, source = w.At, w.Source
+		}
+	}
+	return at, source
+}
+
+// claim is the fault of a claim that the feed takes back: its signer, its
+// certificate or an authority above it, or every log that holds it. since spares
+// only what is proved to be older, and not by a log that the feed names.
+func (feed Feed) claim(c evidence.Claim) *fault {
+	at, source := feed.time(c)
+	spared := func(since time.Time) bool {
+		return !since.IsZero() && source != evidence.TimeNone && !at.IsZero() && at.Before(since)
+	}
+	detail := func(since time.Time, why string) string {
+		when := "no proved time"
+		if source != evidence.TimeNone && !at.IsZero() {
+			when = "signed by " + stamp(at)
+		}
+		if since.IsZero() {
+			return ": " + clip(why)
+		}
+		return fmt.Sprintf(": %s (denied since %s; %s)", clip(why), stamp(since), when)
+	}
+	who := c.Signer()
+	for _, s := range feed.signers {
+		if s.is(who) && !spared(s.since) {
+			return &fault{reason.SignerDenied, "a signer that " + feed.title() + " does not name", clip(who.String()) + detail(s.since, s.reason),
+				"have it signed anew by somebody else, whom the policy then names in by:"}
+		}
+	}
+	for _, sum := range c.Certificates() {
+		if why, denied := feed.certificates[sum]; denied {
+			return &fault{reason.CertificateDenied, "certificates that " + feed.title() + " does not name", sum.String() + " of " + clip(who.String()) + ": " + clip(why),
+				"have it signed anew with another certificate"}
+		}
+	}
+	var denied *fault
+	for _, w := range c.Witnesses() {
+		if w.Log == "" {
+			continue
+		}
+		log, named := feed.logs[w.Log]
+		if !named || spared(log.since) {
+			return nil
+		}
+		denied = &fault{reason.LogDenied, "an entry in a log that " + feed.title() + " does not name", "only in log " + w.Log + detail(log.since, log.reason),
+			"have it signed anew, in another log"}
+	}
+	return denied
 }

@@ -15,8 +15,11 @@ func (p Policy) lines() (out []string) {
 	for _, d := range p.deny {
 		out = append(out, "deny "+d.String())
 	}
+	if f := p.feed; f.file != "" {
+		out = append(out, fmt.Sprintf("denyFeed %q by %q maxAge %v", f.file, spoken(f.by), f.maxAge))
+	}
 	for _, r := range p.rules {
-		head := fmt.Sprintf("%s match %q digests %s until %v reason %q formats %q", section(r.kind), r.match, r.digests, r.until, r.reason, r.formats)
+		head := fmt.Sprintf("%s match %q digests %s until %v reason %q formats %q minimum %+v", section(r.kind), r.match, r.digests, r.until, r.reason, r.formats, r.floor)
 		for _, d := range r.demands {
 			out = append(out, head+": "+d.text())
 		}
@@ -37,6 +40,6 @@ func (d demand) text() string {
 	if t.entry != nil {
 		entry = t.entry.name
 	}
-	return fmt.Sprintf("%s by %d of %q logs %d maxAge %v source %q builder %q %q level %d type %q ref %q parameters %#v covers %v severities %q attestation %q cel %q",
-		d.word, d.threshold, spoken(d.by), d.logs, d.maxAge, t.source, t.builder, entry, t.level, t.buildType, t.ref, t.parameters, d.coverage, d.severities, d.kind, d.expression.source)
+	return fmt.Sprintf("%s by %d of %q logs %d maxAge %v minimumAge %v source %q builder %q %q level %d type %q ref %q parameters %#v covers %v severities %q attestation %q cel %q",
+		d.word, d.threshold, spoken(d.by), d.logs, d.maxAge, d.minimumAge, t.source, t.builder, entry, t.level, t.buildType, t.ref, t.parameters, d.coverage, d.severities, d.kind, d.expression.source)
 }

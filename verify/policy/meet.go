@@ -26,6 +26,7 @@ type judged struct {
 	claim    evidence.Claim
 	identity int // index into by
 	faults   []fault
+	denied   bool      // by the deny feed: its one fault
 	vouched  Vouched   // sbom only
 	until    time.Time // when it becomes too old; zero = never
 }
@@ -50,6 +51,8 @@ func (e *evaluation) demand(d demand) {
 	switch {
 	case len(met) >= d.threshold:
 		e.meet(d, f, met)
+	case slices.ContainsFunc(bad, func(j judged) bool { return j.denied }):
+		e.refused(d, f, good, bad)
 	case len(good) == 0 && len(bad) > 0:
 		e.faulty(f, bad)
 	case len(e.in.Problems) > 0:
@@ -125,14 +128,22 @@ func files(err error) []fault {
 // judge asks what a claim by the right signer says.
 func (e *evaluation) judge(d demand, c evidence.Claim) judged {
 	j := judged{claim: c}
+	if why := e.in.Feed.claim(c); why != nil {
+		j.faults, j.denied = []fault{*why}, true
+		return j
+	}
+	at, source := e.in.Feed.time(c)
 	if d.maxAge > 0 && d.word != vulnerabilities {
 		var f []fault
-		j.until, f = d.tooOld(c, e.in.Now)
+		j.until, f = d.tooOld(at, source, e.in.Now)
 		j.faults = append(j.faults, f...)
 	}
 	if n := len(c.Logs()); n < d.logs {
 		j.faults = append(j.faults, fault{reason.LogsUnmet, fmt.Sprintf("held by %d transparency logs of the trusted root", d.logs),
 			fmt.Sprintf("%d: %s", n, clip(words(c.Logs()))), "sign with a signing config that names another log, or logs: " + fmt.Sprint(n)})
+	}
+	if d.minimumAge > 0 {
+		j.faults = append(j.faults, d.tooYoung(at, source, e.in.Now)...)
 	}
 	switch d.word {
 	case signature:
@@ -165,8 +176,7 @@ func (e *evaluation) judge(d demand, c evidence.Claim) judged {
 }
 
 // tooOld holds a claim's proved time against maxAge, and says when it ends.
-func (d demand) tooOld(c evidence.Claim, now time.Time) (until time.Time, out []fault) {
-	at, source := c.Time()
+func (d demand) tooOld(at time.Time, source evidence.TimeSource, now time.Time) (until time.Time, out []fault) {
 	switch age := now.Sub(at); {
 	case source == evidence.TimeNone || at.IsZero():
 		return time.Time{}, []fault{{reason.ClaimUndated, "a time that a log or timestamp authority proves, at most " + span(d.maxAge) + " ago", "no proved time",
@@ -200,14 +210,15 @@ func (e *evaluation) meet(d demand, f Finding, met []judged) {
 	var said []string
 	for _, j := range met {
 		c, name := j.claim, d.by[j.identity].name
-		at, source := c.Time()
+		at, source := e.in.Feed.time(c)
 		p := Proved{Identity: name, Signer: c.Signer(), Predicate: c.PredicateType(), Subject: c.Subject(),
-			Index: c.Subject() == e.in.Artifact.Index(), Time: at, Source: source, Logs: c.Logs(), Envelope: c.Envelope()}
+			Index: c.Subject() == e.in.Artifact.Index(), Time: at, Source: source, Logs: c.Logs(), Envelope: c.Envelope(), claim: c}
 		e.out.proved = append(e.out.proved, p)
 		f.Signers = append(f.Signers, name)
 		f.Evidence = append(f.Evidence, c.Envelope())
 		said = append(said, name+" = "+clip(c.Signer().String())+", of the "+p.level()+" "+c.Subject().String()+among(c))
 		e.ends(j.until)
+		e.met = append(e.met, basis{d.word, c})
 	}
 	f.Found = some(said)
 	switch d.word {
@@ -238,6 +249,31 @@ func (p Proved) level() string {
 		return "files with root"
 	}
 	return "manifest"
+}
+
+// refused reports a demand that lacks what the deny feed takes back: whoever looks
+// for what is absent looks in vain.
+func (e *evaluation) refused(d demand, f Finding, good, bad []judged) {
+	first := true
+	var rest []judged
+	for _, j := range bad {
+		if !j.denied {
+			rest = append(rest, j)
+			continue
+		}
+		f.Evidence = append(f.Evidence, j.claim.Envelope())
+		if first {
+			why := j.faults[0]
+			f.Code, f.Expected, f.Next = why.code, fmt.Sprintf("%d of %s; %s", d.threshold, words(names(d.by)), why.expected), why.next
+			f.Found = fmt.Sprintf("%d; denied by feed %d: %s = %s", len(match(good)), e.in.Feed.Serial, d.by[j.identity].name, why.found)
+			first = false
+		}
+	}
+	e.fail(f)
+	if len(good) == 0 && len(rest) > 0 {
+		f.Evidence = nil
+		e.faulty(f, rest)
+	}
 }
 
 // faulty reports what is wrong with the claim that comes nearest.

@@ -19,6 +19,11 @@ func demanded(d string) string {
 	return ids + "images: [{match: registry.example/a, require: [" + d + "]}]\n"
 }
 
+// floored is a policy with one floor.
+func floored(f string) string {
+	return ids + "images: [{match: registry.example/a, minimum: " + f + ", require: [{signature: {by: [release]}}]}]\n"
+}
+
 // keyless is a policy with one keyless identity.
 func keyless(fields string) string {
 	return "identities: {release: {keyless: {" + fields + "}}}\n" + image
@@ -185,6 +190,32 @@ func TestParse(t *testing.T) {
 		{"digests-empty", ids + "images: [{match: registry.example/a, digests: [], require: [{signature: {by: [release]}}]}]\n", reason.FormValue, "2"},
 		{"digests-md5", ids + "images: [{match: registry.example/a, digests: [\"md5:00000000000000000000000000000000\"], require: [{signature: {by: [release]}}]}]\n", reason.FormValue, "2"},
 		{"digests-path", ids + "images: [{match: registry.example/a, digests: [\"sha256:../../etc\"], require: [{signature: {by: [release]}}]}]\n", reason.FormValue, "2"},
+		{"ok-feed", ids + image + "denyFeed: {file: deny.json, by: [release]}\n", "", ""},
+		{"ok-feed-first", "denyFeed: {file: /etc/deny.json, by: [release], maxAge: 7d}\n" + ids + image, "", ""},
+		{"ok-feed-signer-alone", "identities: {release: {key: keys/release.pub}, warden: {key: keys/security.pub}}\n" + image + "denyFeed: {file: deny.json, by: [warden]}\n", "", ""},
+		{"feed-no-file", ids + image + "denyFeed: {by: [release]}\n", reason.FormMissingKey, "3"},
+		{"feed-empty-file", ids + image + "denyFeed: {file: \"\", by: [release]}\n", reason.FormValue, "3"},
+		{"feed-no-by", ids + image + "denyFeed: {file: deny.json}\n", reason.FormMissingKey, "3"},
+		{"feed-by-nobody", ids + image + "denyFeed: {file: deny.json, by: []}\n", reason.PolicyRuleEmpty, "3"},
+		{"feed-by-unknown", ids + image + "denyFeed: {file: deny.json, by: [warden]}\n", reason.PolicyIdentityUnknown, "3"},
+		{"feed-url", ids + image + "denyFeed: {file: \"https://registry.example/deny.json\", by: [release]}\n", reason.FormValue, "3"},
+		{"feed-unknown-key", ids + image + "denyFeed: {file: deny.json, by: [release], maxage: 7d}\n", reason.FormUnknownKey, "3"},
+		{"feed-list", ids + image + "denyFeed: [deny.json]\n", reason.FormValue, "3"},
+		{"ok-minimum", floored("{version: 1.4.0-rc.1, epoch: 3}"), "", ""},
+		{"ok-minimum-ref", floored("{version: v2.0.0, of: ref}"), "", ""},
+		{"ok-minimum-server", ids + "servers: [{match: mcp/a, minimum: {version: 1.4.0}, require: [{signature: {by: [release]}}]}]\n", "", ""},
+		{"minimum-model", ids + "models: [{match: a, minimum: {version: 1.4.0}, require: [{signature: {by: [release]}}]}]\n", reason.FormUnknownKey, "2"},
+		{"minimum-empty", floored("{}"), reason.FormMissingKey, "2"},
+		{"minimum-short", floored("{version: \"1.4\"}"), reason.FormValue, "2"},
+		{"minimum-number", floored("{version: 1.4}"), reason.FormValue, "2"},
+		{"minimum-zero", floored("{version: 1.04.0}"), reason.FormValue, "2"},
+		{"minimum-of-alone", floored("{epoch: 3, of: ref}"), reason.FormUnknownKey, "2"},
+		{"minimum-of", floored("{version: 1.4.0, of: annotation}"), reason.FormValue, "2"},
+		{"minimum-of-nobody", ids + "images: [{match: registry.example/a, minimum: {version: 1.4.0, of: ref}, require: [{sbom: {by: [release], covers: all}}]}]\n", reason.FormMissingKey, "2"},
+		{"minimum-epoch-zero", floored("{epoch: 0}"), reason.FormValue, "2"},
+		{"minimum-age-above", demanded("{signature: {by: [release], minimumAge: 7d, maxAge: 7d}}"), reason.FormValue, "2"},
+		{"minimum-age-bare", demanded("{signature: {by: [release], minimumAge: 7}}"), reason.FormValue, "2"},
+		{"ok-minimum-age", demanded("{vulnerabilities: {by: [release], minimumAge: 7d, maxAge: 1d, deny: [critical]}}"), "", ""},
 		{"deny-short", ids + image + "deny: [sha256:abc]\n", reason.FormValue, "3"},
 
 		{"box-integrity", ids + image + "box: {integrity: none}\n", reason.FormValue, "3"},
@@ -359,7 +390,9 @@ func FuzzParse(f *testing.F) {
 				t.Fatal(k)
 			}
 		}
-		d := Evaluate(p, s.in)
+		in := s.in
+		in.Feed.policy = p.sum // whatever feed it names, it believes this one
+		d := Evaluate(p, in)
 		if d.Allowed() && len(d.Proved()) == 0 {
 			t.Fatalf("allowed without a signer by:\n%s", raw)
 		}

@@ -20,9 +20,11 @@
 //	  NAME: {id: URL, by: [IDENTITY], level: 1..3}
 //	images: [RULE]                    # models: and servers: alike
 //	deny: [DIGEST]
+//	denyFeed: {file: FILE, by: [IDENTITY], maxAge: DURATION}
 //	box: {...}                        # see Box
 //
-//	RULE:    {match: PATTERN, digests: [DIGEST], until: TIME, reason: TEXT, formats: [WORD], require: [DEMAND]}
+//	RULE:    {match: PATTERN, digests: [DIGEST], until: TIME, reason: TEXT, formats: [WORD],
+//	          minimum: {version: VERSION, of: label | ref, epoch: NUMBER}, require: [DEMAND]}
 //	DEMAND:  exactly one of these, each with COMMON
 //	  signature:       {}
 //	  provenance:      {source, ref: PATTERN, builder, level, buildType, parameters: [NAME] | {NAME: VALUE}}
@@ -30,7 +32,8 @@
 //	  vulnerabilities: {deny: [critical, high, medium, low]}
 //	  attestation:     {type: URL, cel: EXPRESSION}
 //	  pin:             {}        # servers only
-//	COMMON:  by: [NAME] | {any: [NAME]} | {all: [NAME]}, threshold: 1..64, logs: 0..8, maxAge: DURATION
+//	COMMON:  by: [NAME] | {any: [NAME]} | {all: [NAME]}, threshold: 1..64, logs: 0..8,
+//	         maxAge: DURATION, minimumAge: DURATION
 //
 // A key or certificate file is named relative to the policy file's folder, or
 // absolutely.
@@ -82,7 +85,9 @@
 // says, and other signatures need none. maxAge is
 // counted from the time a log or timestamp authority proves, never from the time
 // a signer writes; only for vulnerabilities it is counted from the end of the scan,
-// which the report's signer states. A signature demand is met by cosign's signature predicate
+// which the report's signer states. minimumAge is counted from the proved time for
+// every demand, and from nothing that the image says: a claim younger than that waits
+// (claim-too-young), one without a proved time never passes. A signature demand is met by cosign's signature predicate
 // (by OpenSSF's for models), never by another attestation of the same signer.
 //
 // # Provenance
@@ -125,6 +130,49 @@
 // mean, Explain says it in words, and Rehearse asks what it would say of claims that
 // nobody proved: package fixture writes such down. None of these admits anything.
 //
+// # Floors
+//
+// minimum refuses what is older than a version (SemVer 2.0.0: a pre-release is older
+// than its release, build metadata means nothing, a v before it is allowed) or than
+// an epoch, a whole number that publishers raise when nothing before may run again.
+// The version is the label org.opencontainers.image.version of the image's
+// configuration, the epoch its label io.github.ztlaunch.epoch: the configuration is
+// bound by the manifest, and that by whatever was signed. With of: ref the version is
+// that of the tag refs/tags/VERSION that was built, as each claim says that met a
+// provenance demand of the rule (in a rule without one: a signature demand): the ref
+// that the build was started from, else the ref in the signer's certificate.
+// Annotations, which nobody need have signed, are never asked. Models have no
+// version that is signed, so they take no minimum.
+//
+// # The deny feed
+//
+// A file that is signed and lies beside the policy or elsewhere on the host takes
+// back what rules would allow, and beats all of them, locks and adoptions too. It is
+// one JSON object of at most 4 MiB, without duplicate or unknown members and null:
+//
+//	{"schema": "ztlaunch.deny/v1", "serial": NUMBER, "issued": TIME, "until": TIME,
+//	 "digests":      [{"digest": "sha256:HEX", "reason": TEXT}],
+//	 "signers":      [{"key": "sha256:HEX" or "issuer": TEXT, "san": TEXT, "since": TIME, "reason": TEXT}],
+//	 "certificates": [{"sha256": HEX, "reason": TEXT}],
+//	 "logs":         [{"id": HEX, "since": TIME, "reason": TEXT}]}
+//
+// Times are RFC 3339, until is after issued, serial is 1 to 2^53-1. Each list may be
+// missing, no list names a thing twice, and each entry has a reason of 1 to 1024
+// bytes. digests are those of manifests, indexes, configurations, layers as they are
+// stored or unpacked, and files of models. A signer is a key by its name (see package
+// trust), or the issuer and the name in a certificate, byte for byte but for "*" in the
+// name, which stands for anything: who stole a workflow tags as they like. A certificate is
+// named by the SHA-256 of its DER form, and takes everything with it that it may have
+// issued. A log is named by its ID in a trusted root, in hex; a claim does not count
+// when every log that holds it is named. since is optional, and spares what was signed
+// before it as far as that is proved by somebody other than a log that the feed names.
+//
+// The signature is a Sigstore bundle FILE.sigstore.json over the file's bytes, as
+// cosign sign-blob and ztlaunch sign make it, by one of by:. The feed must be as
+// young as maxAge, counted from issued, and not past its own until; and it is never
+// older than one that ztlaunch saw before. A policy that names a feed denies everything
+// without it.
+//
 // What is not checked: that a signature is genuine (package evidence makes
 // Claims), that the tree is the artifact's (the caller's word), and whether an
 // operator should believe an identity.
@@ -152,6 +200,7 @@ type Policy struct {
 	builders   []builder
 	rules      []rule
 	deny       []digest.Digest
+	feed       feedTerms
 	box        Box
 }
 
@@ -165,6 +214,7 @@ type rule struct {
 	until   time.Time
 	reason  string
 	formats []string
+	floor   floor
 	demands []demand
 }
 
@@ -188,6 +238,8 @@ type demand struct {
 	who
 	logs   int           // distinct transparency logs that must hold the signature
 	maxAge time.Duration // 0 = any
+
+	minimumAge time.Duration // 0 = none
 
 	build      buildTerms    // provenance
 	coverage   coverageTerms // sbom
@@ -238,12 +290,14 @@ func (p Policy) Authorities() []trust.Authority {
 	return out
 }
 
-// Keyless reports whether anything needs a Sigstore root: a keyless identity, or
-// a demand for transparency logs.
+// Keyless reports whether anything needs a Sigstore root: a keyless identity, a
+// demand for transparency logs, or an age that is counted from a proved time.
 func (p Policy) Keyless() bool {
 	return slices.ContainsFunc(p.identities, func(id Identity) bool { return id.key.Zero() && id.certificate.zero() }) ||
 		slices.ContainsFunc(p.rules, func(r rule) bool {
-			return slices.ContainsFunc(r.demands, func(d demand) bool { return d.logs > 0 })
+			return slices.ContainsFunc(r.demands, func(d demand) bool {
+				return d.logs > 0 || d.minimumAge > 0 || d.maxAge > 0 && d.word != vulnerabilities
+			})
 		})
 }
 

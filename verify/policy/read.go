@@ -32,6 +32,7 @@ func Parse(raw []byte, file string, read func(name string) ([]byte, error)) (Pol
 		"models":     func(v form.Node) { lists[1] = v },
 		"servers":    func(v form.Node) { lists[2] = v },
 		"deny":       func(v form.Node) { r.policy.deny = digests(v) },
+		"denyFeed":   func(v form.Node) { r.late = append(r.late, func() { r.feed(v) }) },
 		"box":        func(v form.Node) { r.policy.box = ReadBox(v) },
 	})
 	for _, f := range r.late {
@@ -152,6 +153,7 @@ func (r *reader) rule(kind artifact.Kind, where string, n form.Node) {
 				v.Fail(reason.FormValue, "at least one format", "none", "formats: [safetensors]")
 			}
 		},
+		"minimum": func(v form.Node) { u.floor = readFloor(kind, v) },
 		"require": func(v form.Node) {
 			v.List(func(i int, v form.Node) { u.demands = append(u.demands, r.demand(u, i, v)) })
 		},
@@ -163,6 +165,7 @@ func (r *reader) rule(kind artifact.Kind, where string, n form.Node) {
 	if !slices.ContainsFunc(u.demands, func(d demand) bool { return d.word != pin }) {
 		n.Fail(reason.PolicyRuleEmpty, "a demand besides pin, for the run that records the surface", "pin alone", "require: [{signature: {by: [NAME]}}, {pin: {by: [NAME]}}]")
 	}
+	u.floor.grounded(u, n)
 	r.policy.rules = append(r.policy.rules, u)
 }
 

@@ -37,6 +37,7 @@ func tables() [][]Row {
 		sbomRows,
 		policyRows,
 		lintRows,
+		feedRows,
 		admitRows,
 		formRows,
 		planRows,

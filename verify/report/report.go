@@ -41,21 +41,22 @@ const (
 
 // Verdict is what verification says about one artifact.
 type Verdict struct {
-	Schema   string    `json:"schema"`
-	Result   string    `json:"result"`
-	Exit     int       `json:"exit"`
-	Subject  Subject   `json:"subject"`
-	Purpose  string    `json:"purpose,omitempty"`
-	Time     string    `json:"time,omitempty"`
-	Until    string    `json:"until,omitempty"` // when the decision's own inputs run out
-	Local    bool      `json:"local"`           // no network was used
-	Policy   *Policy   `json:"policy,omitempty"`
-	Root     *Root     `json:"root,omitempty"`
-	DenyFeed uint64    `json:"denyFeed,omitempty"` // serial
-	Adopted  *Adopted  `json:"adopted,omitempty"`
-	Files    *Files    `json:"files,omitempty"`
-	Signers  []Signer  `json:"signers"`
-	Findings []Finding `json:"findings"`
+	Schema         string    `json:"schema"`
+	Result         string    `json:"result"`
+	Exit           int       `json:"exit"`
+	Subject        Subject   `json:"subject"`
+	Purpose        string    `json:"purpose,omitempty"`
+	Time           string    `json:"time,omitempty"`
+	Until          string    `json:"until,omitempty"` // when the decision's own inputs run out
+	Local          bool      `json:"local"`           // no network was used
+	Policy         *Policy   `json:"policy,omitempty"`
+	Root           *Root     `json:"root,omitempty"`
+	DenyFeed       uint64    `json:"denyFeed,omitempty"` // serial
+	DenyFeedIssued string    `json:"denyFeedIssued,omitempty"`
+	Adopted        *Adopted  `json:"adopted,omitempty"`
+	Files          *Files    `json:"files,omitempty"`
+	Signers        []Signer  `json:"signers"`
+	Findings       []Finding `json:"findings"`
 }
 
 // Subject is what the verdict is about.
@@ -145,7 +146,7 @@ type Origin struct {
 // Of is the verdict of a decision.
 func Of(d policy.Decision, o Origin) Verdict {
 	v := Verdict{Schema: Schema, Result: Denied, Exit: d.Exit(), Local: o.Local, Purpose: string(d.Purpose()),
-		Time: stamp(d.Time()), Until: stamp(d.Until()), DenyFeed: d.Feed().Serial, Signers: []Signer{}, Findings: []Finding{}}
+		Time: stamp(d.Time()), Until: stamp(d.Until()), DenyFeed: d.Feed().Serial, DenyFeedIssued: stamp(d.Feed().Issued), Signers: []Signer{}, Findings: []Finding{}}
 	if d.Allowed() {
 		v.Result = Allowed
 	}

@@ -36,6 +36,7 @@ func cases() map[string]func(t *testing.T) Verdict {
 		"allowed":  func(t *testing.T) Verdict { return decide(t, strict, "sign", "sbom") },
 		"unlisted": func(t *testing.T) Verdict { return decide(t, strict, "sign", "sbom", "backdoor") },
 		"unsigned": func(t *testing.T) Verdict { return decide(t, strict) },
+		"feed":     func(t *testing.T) Verdict { return decide(t, strict, "sign", "sbom", "feed") },
 		"adopted":  func(t *testing.T) Verdict { return decide(t, adopted, "sign") },
 		"no-match": func(t *testing.T) Verdict { return decide(t, strings.ReplaceAll(strict, "coder", "other"), "sign") },
 		"undecided": func(*testing.T) Verdict {
@@ -104,6 +105,11 @@ func decide(t *testing.T, rules string, has ...string) Verdict {
 	if with("sbom") {
 		claim(evidence.PredicateSPDX, map[string]any{"spdxVersion": "SPDX-2.3", "SPDXID": "SPDXRef-DOCUMENT", "files": []any{map[string]any{
 			"SPDXID": "SPDXRef-1", "fileName": "agent", "checksums": []any{map[string]any{"algorithm": "SHA256", "checksumValue": digest.FromString("agent").Encoded()}}}}}, in.Artifact.Digest())
+	}
+	if with("feed") {
+		if in.Feed, err = policy.ParseFeed([]byte(`{"schema": "ztlaunch.deny/v1", "serial": 7, "issued": "2026-05-31T10:30:00Z", "until": "2026-07-01T00:00:00Z"}`), "deny.json"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	v := Of(policy.Evaluate(p, in), Origin{Local: true, RootDate: time.Date(2026, 5, 1, 3, 0, 0, 0, time.UTC)})
 	raw, err := JSON(v)

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -73,12 +74,28 @@ func (v Verdict) notes(b *strings.Builder) {
 		}
 		line(b, "policy", at+" ("+short(v.Policy.Digest)+")")
 	}
+	if v.DenyFeed > 0 {
+		line(b, "feed", fmt.Sprintf("deny feed %d%s", v.DenyFeed, v.feedAge()))
+	}
 	if v.Root != nil && v.Root.Date != "" {
 		line(b, "root", "Sigstore root of "+v.Root.Date+" ("+short(v.Root.Digest)+")")
 	}
 	if v.Until != "" && v.Result == Allowed {
 		line(b, "until", v.Until)
 	}
+}
+
+// feedAge is how old the deny feed was when it was asked.
+func (v Verdict) feedAge() string {
+	issued, err := time.Parse(time.RFC3339, v.DenyFeedIssued)
+	if err != nil {
+		return ""
+	}
+	at, err := time.Parse(time.RFC3339, v.Time)
+	if err != nil {
+		return ""
+	}
+	return " of " + v.DenyFeedIssued + ", " + max(0, at.Sub(issued)).String() + " old"
 }
 
 func because(reasons []string) string {

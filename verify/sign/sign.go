@@ -19,6 +19,9 @@
 // text (OpenSSF Model Signing v1.0). ECDSA signs with the curve's own SHA-2,
 // RSA with PKCS#1 v1.5 and SHA-256, Ed25519 pure.
 //
+// A file that is no statement is signed as it is: the bundle then holds a
+// messageSignature with the file's SHA-256, as cosign sign-blob writes it.
+//
 // The JSON is compact, and apart from the signature the same statement always
 // makes the same bytes.
 //
@@ -124,8 +127,13 @@ func (k Key) Zero() bool { return k.signer == nil }
 // Sign puts a statement into an envelope and signs it. The statement is signed
 // as it is, byte for byte.
 func Sign(k Key, statement []byte) ([]byte, error) {
+	return bundle(k, statement, k.hint())
+}
+
+// hint is the key's name as cosign writes it.
+func (k Key) hint() string {
 	sum := sha256.Sum256(k.der)
-	return bundle(k, statement, base64.StdEncoding.EncodeToString(sum[:]))
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 func bundle(k Key, statement []byte, hint string) ([]byte, error) {
@@ -140,21 +148,31 @@ func bundle(k Key, statement []byte, hint string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sign statement: %w", err)
 	}
-	loose, err := protojson.Marshal(&protobundle.Bundle{
-		MediaType: "application/vnd.dev.sigstore.bundle.v0.3+json",
-		VerificationMaterial: &protobundle.VerificationMaterial{
-			Content: &protobundle.VerificationMaterial_PublicKey{PublicKey: &protocommon.PublicKeyIdentifier{Hint: hint}},
-		},
+	return write(&protobundle.Bundle{
+		VerificationMaterial: material(hint),
 		Content: &protobundle.Bundle_DsseEnvelope{DsseEnvelope: &protodsse.Envelope{
 			Payload: statement, PayloadType: payloadType, Signatures: []*protodsse.Signature{{Sig: sig}},
 		}},
 	})
+}
+
+// material names the key by a hint.
+func material(hint string) *protobundle.VerificationMaterial {
+	return &protobundle.VerificationMaterial{
+		Content: &protobundle.VerificationMaterial_PublicKey{PublicKey: &protocommon.PublicKeyIdentifier{Hint: hint}},
+	}
+}
+
+// write gives a bundle its media type, and its JSON.
+func write(b *protobundle.Bundle) ([]byte, error) {
+	b.MediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	loose, err := protojson.Marshal(b)
 	if err != nil {
 		return nil, fmt.Errorf("write bundle: %w", err)
 	}
-	var b bytes.Buffer // protojson varies its white space on purpose
-	if err := json.Compact(&b, loose); err != nil {
+	var out bytes.Buffer // protojson varies its white space on purpose
+	if err := json.Compact(&out, loose); err != nil {
 		return nil, fmt.Errorf("write bundle: %w", err)
 	}
-	return b.Bytes(), nil
+	return out.Bytes(), nil
 }

@@ -184,6 +184,19 @@ func shadow(t testing.TB, raw []byte, first *x509.Certificate) []byte {
 	return der(t, response)
 }
 
+// SignBlob signs bytes that are no statement with the key and gives the bundle, as
+// cosign sign-blob does.
+func (k Key) SignBlob(t testing.TB, blob []byte) []byte {
+	t.Helper()
+	sum := sha256.Sum256(blob)
+	b := k.bundle(t, nil)
+	b.Content = &protobundle.Bundle_MessageSignature{MessageSignature: &protocommon.MessageSignature{
+		MessageDigest: &protocommon.HashOutput{Algorithm: protocommon.HashAlgorithm_SHA2_256, Digest: sum[:]},
+		Signature:     sign(t, k.private, blob),
+	}}
+	return write(t, b)
+}
+
 // Key is a key pair for signatures without a certificate.
 type Key struct{ private *ecdsa.PrivateKey }
 
