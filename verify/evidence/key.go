@@ -74,7 +74,7 @@ func (s signed) signature(m material) error {
 	if err != nil {
 		return err
 	}
-	if s.envelope.statement == nil {
+	if s.bare() {
 		return sigverify.VerifySignatureWithArtifacts(content, named, m, []io.Reader{bytes.NewReader(s.message)})
 	}
 	return sigverify.VerifySignature(content, named, m)

@@ -17,6 +17,9 @@ const (
 	StatementType            Code = "statement-type"
 	SubjectMismatch          Code = "subject-mismatch"
 	SubjectUnusable          Code = "subject-unusable"
+	LegacyLayerMalformed     Code = "legacy-layer-malformed"
+	LegacyPayloadMalformed   Code = "legacy-payload-malformed"
+	LegacyPayloadType        Code = "legacy-payload-type"
 
 	SignatureInvalid    Code = "signature-invalid"
 	SignatureUnknownKey Code = "signature-unknown-key"
@@ -59,6 +62,9 @@ var evidenceRows = []Row{
 	{StatementType, Denied, "the signed payload is an in-toto statement of an unknown version", "verify/evidence TestParseRefuses/statement-type"},
 	{SubjectMismatch, Denied, "the statement speaks about other artifacts", "verify/evidence TestCheckRefuses/N28"},
 	{SubjectUnusable, Denied, "no subject of the statement has a sha256 digest", "verify/evidence TestCheckRefuses/N30-sha512"},
+	{LegacyLayerMalformed, Denied, "a layer of a cosign tag lacks its signature, or has an annotation that cannot be read strictly", "verify/evidence TestLegacyRefuses/no-signature"},
+	{LegacyPayloadMalformed, Denied, "a simple-signing payload cannot be read strictly", "verify/evidence TestLegacyRefuses/payload-duplicate"},
+	{LegacyPayloadType, Denied, "a simple-signing payload is of another type than cosign's", "verify/evidence TestLegacyRefuses/payload-type"},
 	{SignatureInvalid, Denied, "the signature does not fit the key and the payload", "verify/evidence TestCheckRefuses/N23-raw"},
 	{SignatureUnknownKey, Denied, "signed by a key that is not trusted", "verify/evidence TestCheckRefuses/other-key"},
 	{KeyOutsideWindow, Denied, "the key signed before or after it was allowed to", "verify/evidence TestKeyWindow/N09"},
