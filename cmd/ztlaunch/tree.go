@@ -24,6 +24,7 @@ type attached struct {
 	Claims    string     `json:"claimsSigner,omitempty"`
 	LoggedAt  *time.Time `json:"claimsTime,omitempty"`
 	Malformed string     `json:"malformed,omitempty"`
+	Unsigned  bool       `json:"unsigned,omitempty"` // of a kind that nobody signs
 }
 
 // listing is the JSON of `tree`.
@@ -107,6 +108,7 @@ func discover(ctx context.Context, ref artifact.Reference, o fetch.Options) (fou
 func describe(a fetch.Attachment) attached {
 	line := attached{Attachment: a}
 	if a.Raw == nil {
+		line.Unsigned = a.Where == fetch.InIndex || a.ArtifactType == "cosign.sbom"
 		return line
 	}
 	e, err := evidence.Parse(a.Raw)
@@ -117,7 +119,10 @@ func describe(a fetch.Attachment) attached {
 	p := e.Preview()
 	line.Predicate = p.PredicateType
 	line.Claims = p.Signer.SAN
-	if line.Claims == "" {
+	switch {
+	case line.Claims == "" && p.KeyHint == "":
+		line.Claims = "a key that it does not name"
+	case line.Claims == "":
 		line.Claims = "key " + trust.Spell(p.KeyHint)
 	}
 	if !p.LoggedAt.IsZero() {
@@ -144,7 +149,17 @@ func (l listing) text() string {
 		if what == "" {
 			what = a.MediaType
 		}
-		fmt.Fprintf(&b, "  %-14s %s\n    %-12s %s\n    %-12s %s\n", a.Where, clean(what), "on", a.Subject, "says", clean(a.Claims))
+		said := a.Claims
+		switch {
+		case a.Unsigned:
+			said = "nobody: it is not signed"
+		case a.Raw == nil:
+			said = "nothing that is read here"
+		}
+		fmt.Fprintf(&b, "  %-14s %s\n    %-12s %s\n    %-12s %s\n", a.Where, clean(what), "on", a.Subject, "says", clean(said))
+		if a.From != "" {
+			fmt.Fprintf(&b, "    %-12s %s\n", "at", clean(a.From))
+		}
 	}
 	for _, p := range l.Problems {
 		fmt.Fprintf(&b, "  incomplete     %s: %s\n", p.Code, p.What)

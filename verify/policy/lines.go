@@ -16,7 +16,7 @@ func (p Policy) lines() (out []string) {
 		out = append(out, "deny "+d.String())
 	}
 	for _, r := range p.rules {
-		head := fmt.Sprintf("%s match %q digests %s until %v reason %q formats %q", section(r.kind), r.match, r.digests, r.until, r.reason, r.formats)
+		head := fmt.Sprintf("%s match %q digests %s until %v reason %q formats %q legacy %v", section(r.kind), r.match, r.digests, r.until, r.reason, r.formats, r.legacy)
 		for _, d := range r.demands {
 			out = append(out, head+": "+d.text())
 		}

@@ -17,6 +17,9 @@ type Signer struct {
 	SAN    string
 }
 
+// commandLine is the path of a policy that no file holds.
+const commandLine = "command line"
+
 // OneRun is the policy of one command: each of the named artifacts must be
 // signed by this signer, and nothing else is admitted. Its Text is a policy
 // file, its Path is "command line".
@@ -44,7 +47,7 @@ func OneRun(by Signer, refs ...artifact.Reference) (Policy, error) {
 			head = ""
 		}
 	}
-	return Parse([]byte(b.String()), "command line", nil)
+	return Parse([]byte(b.String()), commandLine, nil)
 }
 
 // keyBlock is the key: entry of an identity, the PEM text in the file itself.

@@ -20,7 +20,8 @@
 //	deny: [DIGEST]
 //	box: {...}                        # see Box
 //
-//	RULE:    {match: PATTERN, digests: [DIGEST], until: TIME, reason: TEXT, formats: [WORD], require: [DEMAND]}
+//	RULE:    {match: PATTERN, digests: [DIGEST], until: TIME, reason: TEXT, formats: [WORD],
+//	          layouts: [legacy-tags], require: [DEMAND]}
 //	DEMAND:  exactly one of
 //	  signature:       {by, threshold, maxAge}
 //	  provenance:      {by, threshold, maxAge, source, builder, level, buildType, parameters: [NAME]}
@@ -60,6 +61,17 @@
 // a signer writes; only for vulnerabilities it is counted from the end of the scan,
 // which the report's signer states. A signature demand is met by cosign's signature predicate
 // (by OpenSSF's for models), never by another attestation of the same signer.
+//
+// # Layouts
+//
+// A claim counts as it is kept: a bundle for every rule, and what cosign up to
+// version 2 kept under the tags sha256-HEX.sig and .att (evidence.Claim.Legacy) only
+// for a rule of images or servers with layouts: [legacy-tags]; for any other it is
+// as if it were not there, and a demand that it would have met is denied as
+// layout-not-named. It counts only where bundles do not do, and only if every place
+// was asked: a demand that is met with its help while discovery was incomplete is
+// denied as evidence-unreachable, so that whoever can make a registry fail gains
+// nothing by it.
 //
 // What is not checked: that a signature is genuine (package evidence makes
 // Claims), that the tree is the artifact's (the caller's word), and whether an
@@ -101,6 +113,7 @@ type rule struct {
 	until   time.Time
 	reason  string
 	formats []string
+	legacy  bool // layouts: [legacy-tags]
 	demands []demand
 }
 
@@ -124,6 +137,7 @@ type demand struct {
 	by        []Identity
 	threshold int
 	maxAge    time.Duration // 0 = any
+	legacy    bool          // the rule's layouts
 
 	build      buildTerms    // provenance
 	coverage   coverageTerms // sbom

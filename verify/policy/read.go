@@ -231,6 +231,7 @@ func (r *reader) rule(kind artifact.Kind, where string, n form.Node) {
 				v.Fail(reason.FormValue, "at least one format", "none", "formats: [safetensors]")
 			}
 		},
+		"layouts": func(v form.Node) { u.legacy = layouts(v, kind) },
 		"require": func(v form.Node) {
 			v.List(func(i int, v form.Node) { u.demands = append(u.demands, r.demand(u, i, v)) })
 		},
@@ -241,6 +242,9 @@ func (r *reader) rule(kind artifact.Kind, where string, n form.Node) {
 	}
 	if !slices.ContainsFunc(u.demands, func(d demand) bool { return d.word != pin }) {
 		n.Fail(reason.PolicyRuleEmpty, "a demand besides pin, for the run that records the surface", "pin alone", "require: [{signature: {by: [NAME]}}, {pin: {by: [NAME]}}]")
+	}
+	for i := range u.demands {
+		u.demands[i].legacy = u.legacy
 	}
 	r.policy.rules = append(r.policy.rules, u)
 }

@@ -34,6 +34,7 @@ const (
 	RuleExpired       Code = "rule-expired"
 	EvidenceUnreached Code = "evidence-unreachable"
 	ThresholdUnmet    Code = "threshold-unmet"
+	LayoutNotNamed    Code = "layout-not-named"
 	ClaimTooOld       Code = "claim-too-old"
 	ClaimUndated      Code = "claim-undated"
 
@@ -106,6 +107,7 @@ var policyRows = []Row{
 	{RuleExpired, Stale, "the rule that would admit this is past its until", "verify/policy TestEvaluate/rule-expired"},
 	{EvidenceUnreached, CannotTell, "what was demanded was not found, and not everywhere could be looked", "verify/policy TestEvaluate/evidence-unreachable"},
 	{ThresholdUnmet, Denied, "fewer distinct signers said it than the policy demands", "verify/policy TestEvaluate/threshold-unmet"},
+	{LayoutNotNamed, Denied, "what was demanded is only at a tag of cosign 2, and the rule does not name that layout", "verify/policy TestEvaluate/layout-not-named"},
 	{ClaimTooOld, Stale, "the claim is older than the rule's maxAge", "verify/policy TestEvaluate/claim-too-old"},
 	{ClaimUndated, Denied, "nobody vouches for the claim's time, and the rule has a maxAge", "verify/policy TestEvaluate/claim-undated"},
 
