@@ -31,7 +31,7 @@ import (
 // with what cosign 2 writes about it.
 type stall struct {
 	desk
-	over atomic.Pointer[http.HandlerFunc] // answers in the registry's place what it has referrers of
+	over atomic.Pointer[http.HandlerFunc] // answers in the registry's place about referrers and their bundles
 	ref  string                           // REGISTRY/agents/coder@DIGEST
 	sum  digest.Digest
 }
@@ -41,7 +41,7 @@ func newStall(t *testing.T) *stall {
 	s := &stall{desk: newDesk(t)}
 	store := registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0)))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if over := s.over.Load(); over != nil && strings.Contains(r.URL.Path, "/referrers/") {
+		if over := s.over.Load(); over != nil && (strings.Contains(r.URL.Path, "/referrers/") || strings.HasSuffix(r.URL.Path, strings.Repeat("ab", 32))) {
 			(*over)(w, r)
 			return
 		}
