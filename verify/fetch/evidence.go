@@ -41,6 +41,8 @@ func (s *session) evidence(ctx context.Context, subjects []digest.Digest) ([]Att
 		problems = nil
 		under, cancel := context.WithTimeout(ctx, searchLimit(s.o.Timeout))
 		defer cancel()
+		var budget atomic.Int64
+		budget.Store(maxEvidence)
 		var local []Attachment
 		for _, a := range found {
 			if !s.fresh || a.Where == Stored {
@@ -49,7 +51,7 @@ func (s *session) evidence(ctx context.Context, subjects []digest.Digest) ([]Att
 		}
 		found = nil
 		for _, subject := range subjects {
-			more, trouble, err := s.discover(under, subject)
+			more, trouble, err := s.discover(under, subject, &budget)
 			if ctx.Err() != nil {
 				return nil, nil, interrupted(s.ref, ctx.Err())
 			}
@@ -135,19 +137,17 @@ func (s *session) late(subject digest.Digest) Problem {
 }
 
 // discover searches the origin for what is attached to one subject, and reads
-// it. The only error is the end of ctx, which hides nothing that was found; the
+// it, as long as the budget of bytes lasts. The only error is the end of ctx, which hides nothing that was found; the
 // rest are problems.
-func (s *session) discover(ctx context.Context, subject digest.Digest) ([]Attachment, []Problem, error) {
+func (s *session) discover(ctx context.Context, subject digest.Digest, budget *atomic.Int64) ([]Attachment, []Problem, error) {
 	list, problems := s.origin.referrers(ctx, subject)
 	if len(list) > maxReferrers {
 		return nil, append(problems, s.tooMany(list[0].where, subject, len(list))), nil
 	}
-	var budget atomic.Int64
-	budget.Store(maxEvidence)
 	found := make([][]Attachment, len(list))
 	trouble := make([][]Problem, len(list))
 	err := each(ctx, len(list), func(ctx context.Context, i int) error {
-		found[i], trouble[i] = s.attachment(ctx, subject, list[i], &budget)
+		found[i], trouble[i] = s.attachment(ctx, subject, list[i], budget)
 		return ctx.Err()
 	})
 	if err == nil {

@@ -62,8 +62,8 @@
 // are not asked for and not expanded: bytes are hashed and read as they came. The
 // other side is given up after Timeout without a byte, an exchange about anything
 // but a layer after 4 times that however much trickles in, and the search for all
-// evidence about one image after 10 times that. Of one subject at most 1000 referrers
-// and 64 MiB of evidence are read.
+// evidence about one image after 10 times that. Of one subject at most 1000 referrers,
+// and of one image at most 64 MiB of evidence are read.
 //
 // # Not checked here
 //
@@ -96,7 +96,7 @@ const (
 	maxLayers    = 512      // layers of an image
 	maxLayer     = 64 << 30 // bytes of a layer
 	maxReferrers = 1000     // referrers of one subject
-	maxEvidence  = 64 << 20 // bytes of all evidence of one subject, or of one file
+	maxEvidence  = 64 << 20 // bytes of all evidence that one image has, or of one file
 	maxScan      = 10000    // blobs of a layout that are searched for referrers
 )
 

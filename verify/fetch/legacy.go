@@ -148,6 +148,9 @@ func (s *session) cosignLayer(ctx context.Context, a *Attachment, l descriptor) 
 		return err
 	}
 	a.Raw, err = evidence.Layer{Subject: a.Subject, MediaType: l.MediaType, Annotations: l.Annotations, Payload: payload}.Encode()
+	if err == nil && len(a.Raw) > maxEvidence { // base64 is longer than what it holds
+		err = refuse(reason.EvidenceTooLarge, "keep a layer of "+a.From, fmt.Sprintf("at most %d bytes", maxEvidence), fmt.Sprint(len(a.Raw)))
+	}
 	if err != nil {
 		return err
 	}
