@@ -135,7 +135,11 @@ func TestLegacyTags(t *testing.T) {
 	w.found(t, "kept", res, o, all...)
 	// Copied from the store, it is attached as a bundle to nothing.
 	dir := filepath.Join(t.TempDir(), "copy")
-	if _, err := Copy(t.Context(), s.ref(t).WithDigest(w.image), parse(t, "oci-layout:"+dir+":1"), o); err != nil {
+	alone := s.ref(t).WithDigest(w.image)
+	if _, err := Resolve(t.Context(), alone, o); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Copy(t.Context(), alone, parse(t, "oci-layout:"+dir+":1"), never); err != nil {
 		t.Fatal(err)
 	}
 	if res, err = Resolve(t.Context(), parse(t, "oci-layout:"+dir), options(t)); err != nil || len(res.Attachments) != 0 {
