@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
 // most is what ztlaunch may take of memory, in bytes, whatever a registry sends.
@@ -101,7 +103,7 @@ func TestN37Exhaust(t *testing.T) {
 	bomb := gzipOf(t, 1<<30)
 	for name, c := range map[string]struct {
 		over http.HandlerFunc
-		code string
+		code reason.Code
 	}{
 		"referrers in pages": {func(w http.ResponseWriter, r *http.Request) {
 			from, _ := strconv.Atoi(r.URL.Query().Get("from"))
@@ -110,20 +112,20 @@ func TestN37Exhaust(t *testing.T) {
 				w.Header().Set("Link", fmt.Sprintf("<%s?from=%d>; rel=\"next\"", r.URL.Path, from+100))
 			}
 			_, _ = io.WriteString(w, list(from, from+100))
-		}, "referrers-too-many"},
+		}, reason.ReferrersTooMany},
 		"referrers in one list": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", index)
 			_, _ = io.WriteString(w, huge)
-		}, "evidence-too-large"},
+		}, reason.EvidenceTooLarge},
 		"a list without end": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", index)
 			_, _ = io.CopyN(w, spaces{}, gigabyte)
-		}, "evidence-too-large"},
+		}, reason.EvidenceTooLarge},
 		"gzip": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", index)
 			w.Header().Set("Content-Encoding", "gzip")
 			_, _ = w.Write(bomb)
-		}, "referrers-malformed"},
+		}, reason.ReferrersMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.over.Store(&c.over)
@@ -155,9 +157,9 @@ func TestN37Exhaust(t *testing.T) {
 				_, _ = io.WriteString(w, list)
 			})
 			s.over.Store(&h)
-			code := "digest-mismatch-evidence"
+			code := reason.MismatchEvidence
 			if size == gigabyte {
-				code = "evidence-too-large"
+				code = reason.EvidenceTooLarge
 			}
 			s.bounded(t, name, code)
 		})
@@ -165,11 +167,11 @@ func TestN37Exhaust(t *testing.T) {
 }
 
 // bounded wants a denial that names the code, soon and with little memory.
-func (s *stall) bounded(t *testing.T, state, code string) {
+func (s *stall) bounded(t *testing.T, state string, code reason.Code) {
 	t.Helper()
 	start := time.Now()
 	a, peak := s.measured(strings.ReplaceAll(state, " ", "-"), "verify", "--json", "--key", s.at("release.pub"), s.ref)
-	if a.status != 1 && a.status != 3 || !strings.Contains(a.out, code) || strings.Contains(a.out, `"allowed"`) {
+	if a.status != 1 && a.status != 3 || !strings.Contains(a.out, string(code)) || strings.Contains(a.out, `"allowed"`) {
 		t.Errorf("status %d, no %s in %s%s", a.status, code, a.out, a.err)
 	}
 	if peak == 0 || peak > most {

@@ -24,6 +24,7 @@ import (
 	"github.com/sigstore/cosign/v2/pkg/oci/static"
 
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/verifytest"
 )
 
@@ -126,10 +127,8 @@ func TestCosignTwo(t *testing.T) {
 		sigstore.Attest2(t, who, s.sum, verifytest.Statement(t, evidence.PredicateSPDX, spdx, s.sum.Encoded()), verifytest.Options{}))
 	byKey := []string{"--key", s.at("key.pub")}
 	keyless := []string{"--trusted-root", s.at("root.json"), "--certificate-identity", who.SAN, "--certificate-oidc-issuer", who.Issuer}
-	for _, ref := range []string{s.ref} {
-		for _, signer := range [][]string{byKey, keyless} {
-			s.refused("one run's signer", s.call("zt", append(append([]string{"verify", "--json"}, signer...), ref)...), 1, "layout-not-named")
-		}
+	for _, signer := range [][]string{byKey, keyless} {
+		s.refused("one run's signer", s.call("zt", append(append([]string{"verify", "--json"}, signer...), s.ref)...), 1, string(reason.LayoutNotNamed))
 	}
 	a := s.call("tree", "tree", s.ref)
 	for _, said := range []string{"legacy-tag", "sha256-" + s.sum.Encoded() + ".sig", "sha256-" + s.sum.Encoded() + ".att", who.SAN, "a key that it does not name", evidence.PredicateSPDX} {
@@ -166,7 +165,7 @@ func TestCosignTwo(t *testing.T) {
 	if a := saved("--policy", s.at("key.yaml")); a.status != 0 {
 		t.Errorf("saved: %d %s%s", a.status, a.out, a.err)
 	}
-	s.refused("saved, not named", saved(byKey...), 1, "layout-not-named")
+	s.refused("saved, not named", saved(byKey...), 1, string(reason.LayoutNotNamed))
 	// What was found is proved again from the store, with nobody to ask.
 	down := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	s.over.Store(&down)
@@ -210,26 +209,26 @@ func TestN38ReferrersFail(t *testing.T) {
 		}
 		for how, c := range map[string]struct {
 			over           *http.HandlerFunc
-			unnamed, named string // codes; "" is admitted
+			unnamed, named reason.Code // "" is admitted
 		}{
-			"429":       {answerWith(429, "text/plain", "slower"), "evidence-unreachable", "evidence-unreachable"},
-			"500":       {answerWith(500, "text/plain", ""), "evidence-unreachable", "evidence-unreachable"},
-			"403":       {answerWith(403, "text/plain", ""), "evidence-unreachable", "evidence-unreachable"},
-			"empty":     {answerWith(200, index, ""), "evidence-unreachable", "evidence-unreachable"},
-			"malformed": {answerWith(200, index, "<html>"), "evidence-unreachable", "evidence-unreachable"},
-			"404":       {answerWith(404, "text/plain", ""), "layout-not-named", ""},
-			"none":      {answerWith(200, index, `{"schemaVersion":2,"manifests":[]}`), "layout-not-named", ""},
+			"429":       {answerWith(429, "text/plain", "slower"), reason.EvidenceUnreached, reason.EvidenceUnreached},
+			"500":       {answerWith(500, "text/plain", ""), reason.EvidenceUnreached, reason.EvidenceUnreached},
+			"403":       {answerWith(403, "text/plain", ""), reason.EvidenceUnreached, reason.EvidenceUnreached},
+			"empty":     {answerWith(200, index, ""), reason.EvidenceUnreached, reason.EvidenceUnreached},
+			"malformed": {answerWith(200, index, "<html>"), reason.EvidenceUnreached, reason.EvidenceUnreached},
+			"404":       {answerWith(404, "text/plain", ""), reason.LayoutNotNamed, ""},
+			"none":      {answerWith(200, index, `{"schemaVersion":2,"manifests":[]}`), reason.LayoutNotNamed, ""},
 		} {
 			s.over.Store(c.over)
-			for name, code := range map[string]string{"unnamed.yaml": c.unnamed, "named.yaml": c.named} {
+			for name, code := range map[string]reason.Code{"unnamed.yaml": c.unnamed, "named.yaml": c.named} {
 				n++
 				a := s.call(fmt.Sprint("state", n), "verify", "--json", "--policy", s.at(name), s.ref)
 				status := 1
 				switch {
-				case code == "evidence-unreachable":
+				case code == reason.EvidenceUnreached:
 					status = 3
 				case !signed:
-					code = "signature-absent"
+					code = reason.SignatureAbsent
 				}
 				if code == "" {
 					if a.status != 0 {
@@ -237,7 +236,7 @@ func TestN38ReferrersFail(t *testing.T) {
 					}
 					continue
 				}
-				s.refused(fmt.Sprintf("%s, %s, signed %v", how, name, signed), a, status, code)
+				s.refused(fmt.Sprintf("%s, %s, signed %v", how, name, signed), a, status, string(code))
 			}
 		}
 	}
@@ -248,13 +247,13 @@ func TestN38ReferrersFail(t *testing.T) {
 func TestN39NothingAttached(t *testing.T) {
 	s := newStall(t)
 	s.write("policy.yaml", "identities: {release: {key: release.pub}}\nimages: [{match: \"**\", require: [{attestation: {by: [release], type: \"https://slsa.dev/provenance/v1\"}}]}]\n")
-	s.refused("nothing attached", s.call("zt", "verify", "--json", "--policy", s.at("policy.yaml"), s.ref), 1, "attestation-absent")
-	s.refused("by one run's signer", s.call("zt", "verify", "--json", "--key", s.at("release.pub"), s.ref), 1, "signature-absent")
-	if a := s.call("zt", "policy", "init", "--key", s.at("release.pub"), s.ref); a.status != 1 || !strings.Contains(a.err, "policy-init-unproved") {
+	s.refused("nothing attached", s.call("zt", "verify", "--json", "--policy", s.at("policy.yaml"), s.ref), 1, string(reason.AttestationAbsent))
+	s.refused("by one run's signer", s.call("zt", "verify", "--json", "--key", s.at("release.pub"), s.ref), 1, string(reason.SignatureAbsent))
+	if a := s.call("zt", "policy", "init", "--key", s.at("release.pub"), s.ref); a.status != 1 || !strings.Contains(a.err, string(reason.InitUnproved)) {
 		t.Errorf("policy init: %d %s", a.status, a.err)
 	}
 	s.want(0, "sign", "--key", s.at("release.key"), s.ref)
-	s.refused("a signature attached", s.call("zt", "verify", "--json", "--pull", "always", "--policy", s.at("policy.yaml"), s.ref), 1, "attestation-absent")
+	s.refused("a signature attached", s.call("zt", "verify", "--json", "--pull", "always", "--policy", s.at("policy.yaml"), s.ref), 1, string(reason.AttestationAbsent))
 }
 
 // TestN52AnnotationsDecideNothing has bundles and layers of cosign 2 say in
@@ -271,7 +270,7 @@ func TestN52AnnotationsDecideNothing(t *testing.T) {
 	simple := k.Sign2(t, s.sum, verifytest.Simple(t, s.sum, map[string]any{"predicateType": wanted}))
 	simple.Annotations["predicateType"] = wanted
 	s.cosigned(l, simple)
-	s.refused("annotations", s.call("zt", "verify", "--json", "--policy", s.at("policy.yaml"), s.ref), 1, "attestation-absent")
+	s.refused("annotations", s.call("zt", "verify", "--json", "--policy", s.at("policy.yaml"), s.ref), 1, string(reason.AttestationAbsent))
 	good := k.Attest2(t, s.sum, verifytest.Statement(t, wanted, nil, s.sum.Encoded()))
 	s.cosigned(good)
 	if a := s.call("zt", "verify", "--json", "--pull", "always", "--policy", s.at("policy.yaml"), s.ref); a.status != 0 {
