@@ -90,9 +90,21 @@ func gather(found fetch.Result, in Inputs) (policy.Input, error) {
 	for _, p := range found.Problems {
 		input.Problems = append(input.Problems, p.Err)
 	}
+	input.Places = places(found.Attachments)
 	input.Claims, input.Unproved = prove(found.Attachments, in.Root, found.Artifact.Subjects(), in.Now)
 	input.Coverages, err = coverages(input.Claims, t, in.Fetch.Store)
 	return input, err
+}
+
+// places says where each envelope was found.
+func places(attached []fetch.Attachment) map[digest.Digest]string {
+	all := map[digest.Digest]string{}
+	for _, a := range attached {
+		if a.Raw != nil {
+			all[a.Digest] = a.From
+		}
+	}
+	return all
 }
 
 // prove checks every envelope. One that does not prove stays in the input, with

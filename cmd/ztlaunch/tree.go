@@ -25,6 +25,7 @@ type attached struct {
 	Caller    string     `json:"claimsCaller,omitempty"` // the workflow that called the one that signed
 	LoggedAt  *time.Time `json:"claimsTime,omitempty"`
 	Malformed string     `json:"malformed,omitempty"`
+	Unsigned  bool       `json:"unsigned,omitempty"` // of a kind that nobody signs
 }
 
 // listing is the JSON of `tree`.
@@ -108,6 +109,7 @@ func discover(ctx context.Context, ref artifact.Reference, o fetch.Options) (fou
 func describe(a fetch.Attachment) attached {
 	line := attached{Attachment: a}
 	if a.Raw == nil {
+		line.Unsigned = a.Where == fetch.InIndex || a.ArtifactType == "cosign.sbom"
 		return line
 	}
 	e, err := evidence.Parse(a.Raw)
@@ -118,7 +120,10 @@ func describe(a fetch.Attachment) attached {
 	p := e.Preview()
 	line.Predicate = p.PredicateType
 	line.Claims, line.Caller = p.Signer.SAN, p.Signer.Caller()
-	if line.Claims == "" {
+	switch {
+	case line.Claims == "" && p.KeyHint == "":
+		line.Claims = "a key that it does not name"
+	case line.Claims == "":
 		line.Claims = "key " + trust.Spell(p.KeyHint)
 	}
 	if !p.LoggedAt.IsZero() {
@@ -145,9 +150,19 @@ func (l listing) text() string {
 		if what == "" {
 			what = a.MediaType
 		}
-		fmt.Fprintf(&b, "  %-14s %s\n    %-12s %s\n    %-12s %s\n", a.Where, clean(what), "on", a.Subject, "says", clean(a.Claims))
+		said := a.Claims
+		switch {
+		case a.Unsigned:
+			said = "nobody: it is not signed"
+		case a.Raw == nil:
+			said = "nothing that is read here"
+		}
+		fmt.Fprintf(&b, "  %-14s %s\n    %-12s %s\n    %-12s %s\n", a.Where, clean(what), "on", a.Subject, "says", clean(said))
 		if a.Caller != "" {
 			fmt.Fprintf(&b, "    %-12s %s\n", "called by", clean(a.Caller))
+		}
+		if a.From != "" {
+			fmt.Fprintf(&b, "    %-12s %s\n", "at", clean(a.From))
 		}
 	}
 	for _, p := range l.Problems {

@@ -34,11 +34,26 @@ func Check(e Envelope, r trust.Root, subjects []digest.Digest, now time.Time) (C
 			Next: next(reason.EnvelopeNotDSSE),
 		}
 	}
+	if e.legacy != nil { // it speaks about what it was found at, or it does not count
+		if !slices.Contains(subjects, e.legacy.found) {
+			return Claim{}, &reason.Error{Code: reason.SubjectMismatch, What: "match subject",
+				Expected: list(subjects), Found: "a tag of " + e.legacy.found.String(), Next: next(reason.SubjectMismatch)}
+		}
+		subjects = []digest.Digest{e.legacy.found}
+	}
 	subject, err := e.statement.subject(subjects)
 	if err != nil {
 		return Claim{}, err
 	}
-	return e.claim(r, subject, nil, now)
+	return e.claim(r, subject, e.message(), now)
+}
+
+// message is what was signed, where that is no DSSE envelope.
+func (e Envelope) message() []byte {
+	if e.legacy == nil {
+		return nil
+	}
+	return e.legacy.signed
 }
 
 // CheckBlob proves that an envelope, in the eyes of r, was signed over these
@@ -50,10 +65,7 @@ func CheckBlob(e Envelope, r trust.Root, blob []byte, now time.Time) (Claim, err
 	}
 	subject := digest.FromBytes(blob)
 	if e.statement != nil {
-		if _, err := e.statement.subject([]digest.Digest{subject}); err != nil {
-			return Claim{}, err
-		}
-		return e.claim(r, subject, nil, now)
+		return Check(e, r, []digest.Digest{subject}, now)
 	}
 	// The digest inside is a hint. It is compared so that other bytes are
 	// called other bytes, and not a bad signature.
@@ -83,8 +95,8 @@ type witnessed struct {
 	source TimeSource
 }
 
-// claim proves the envelope. The statement is known to name the subject; where
-// there is none, message is what must have been signed.
+// claim proves the envelope. The statement is known to name the subject; message
+// is what must have been signed where that is no DSSE envelope.
 func (e Envelope) claim(r trust.Root, subject digest.Digest, message []byte, now time.Time) (Claim, error) {
 	b, err := bundle.NewBundle(e.bundle)
 	if err != nil {
@@ -112,7 +124,7 @@ func (e Envelope) claim(r trust.Root, subject digest.Digest, message []byte, now
 			}
 		}
 	}
-	c := Claim{signer: p.signer, subject: subject, key: p.key, witnesses: p.witnesses, certificates: p.certificates, envelope: e.sum}
+	c := Claim{signer: p.signer, subject: subject, key: p.key, witnesses: p.witnesses, certificates: p.certificates, envelope: e.sum, legacy: e.legacy != nil}
 	if len(p.times) > 0 {
 		first := slices.MinFunc(p.times, func(a, b witnessed) int {
 			return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.source, b.source))
@@ -133,7 +145,7 @@ type signed struct {
 	*bundle.Bundle
 	envelope Envelope
 	subject  digest.Digest
-	message  []byte // what was signed, when there is no statement
+	message  []byte // what was signed, when there is no DSSE envelope
 	now      time.Time
 	only     *tlog.Entry // the one log entry to look at; nil for all
 }
@@ -145,6 +157,9 @@ func (s signed) TlogEntries() ([]*tlog.Entry, error) {
 	}
 	return s.Bundle.TlogEntries()
 }
+
+// bare says that the signature is over message, and not over a DSSE envelope.
+func (s signed) bare() bool { return s.GetDsseEnvelope() == nil }
 
 // Version hides the bundle's version from sigstore-go, which uses it for one
 // thing: for the known versions it also tries SHA-256 on certificates with
@@ -200,7 +215,7 @@ func (s signed) keyless(r trust.Root) (proof, error) {
 		return proof{}, err
 	}
 	artifact := sigverify.WithArtifactDigest("sha256", sum)
-	if s.envelope.statement == nil {
+	if s.bare() {
 		artifact = sigverify.WithArtifact(bytes.NewReader(s.message))
 	}
 	// Check extracts the identity and the policy decides about it, so the

@@ -111,6 +111,7 @@ type Claim struct {
 	supposed      bool // by Suppose, which proves nothing
 	witnesses     []Witness
 	certificates  []digest.Digest
+	legacy        bool
 }
 
 // Zero says that nothing was proved.
@@ -119,7 +120,8 @@ func (c Claim) Zero() bool { return c.envelope == "" }
 // Signer is who said it.
 func (c Claim) Signer() Signer { return c.signer }
 
-// StatementType is StatementV1 or StatementV01; "" for a bare message.
+// StatementType is StatementV1 or StatementV01; "" for a bare message and for a
+// simple-signing payload.
 func (c Claim) StatementType() string { return c.statementType }
 
 // PredicateType is what kind of thing was said; "" for a bare message, which
@@ -163,3 +165,8 @@ func (c Claim) Time() (time.Time, TimeSource) { return c.at, c.source }
 
 // Envelope is the digest of the bundle that proves it.
 func (c Claim) Envelope() digest.Digest { return c.envelope }
+
+// Legacy says that it was kept as cosign up to version 2 keeps signatures and
+// attestations: as a Layer of a tag beside the image, and not as a bundle that
+// refers to it.
+func (c Claim) Legacy() bool { return c.legacy }

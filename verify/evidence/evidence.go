@@ -17,6 +17,39 @@
 // statement has at most 1024 subjects with at most 32 digests each. Log entries
 // are of the types hashedrekord 0.0.1 and 0.0.2, dsse 0.0.1 and intoto 0.0.2.
 //
+// # What cosign kept before
+//
+// Cosign up to version 2 keeps a signature, or an attestation, as one layer of an
+// image under a tag beside the image (sha256-HEX.sig, .att), with the signature and
+// what goes with it in the layer's annotations. Such a Layer is kept as it was
+// found, in JSON of the media type LayerType with exactly the members mediaType,
+// subject (the digest HEX), layerType, annotations and payload (base64), so that it
+// can be proved again from the store; and it is proved as the Sigstore bundle v0.1
+// that Parse makes of it, by the same code as every other:
+//
+//	layer                                       bundle
+//	payload, SimpleSigningType                  messageSignature.messageDigest, SHA2_256 of the payload
+//	dev.cosignproject.cosign/signature, base64  messageSignature.signature
+//	payload, DSSEType                           dsseEnvelope (the annotation beside it is not read)
+//	dev.sigstore.cosign/certificate, PEM, one   x509CertificateChain.certificates[0]
+//	dev.sigstore.cosign/chain, PEM              the certificates after it, which nothing is proved with
+//	no certificate                              publicKey with an empty hint
+//	dev.sigstore.cosign/bundle                  tlogEntries[0]: {"SignedEntryTimestamp", "Payload": {"body",
+//	                                            "integratedTime", "logIndex", "logID"}}, the promise, the body,
+//	                                            the time and the index as they are, the log's ID from hex
+//	dev.sigstore.cosign/rfc3161timestamp        rfc3161Timestamps[0]: {"SignedRFC3161Timestamp"}
+//
+// Other annotations are not kept. A member that is not named here, text around PEM,
+// and a public key in a certificate's place are refused; and so are the log entries
+// of types that bundles may not have either (rekord, intoto 0.0.1).
+//
+// A simple-signing payload is strict JSON of the members critical {identity
+// {docker-reference}, image {docker-manifest-digest}, type} and optional. Its Claim is
+// of the predicate type PredicateCosignSign without a predicate, about the
+// docker-manifest-digest; critical.type must be "cosign container image signature".
+// The name in identity and all of optional are signed and decide nothing. Whatever
+// its form, a Layer must speak about the digest of the tag that it was found at.
+//
 // # Checking
 //
 // No network is used. A bundle that names a public key is tried with the keys
@@ -58,7 +91,8 @@
 // A Claim speaks about the first of the wanted subjects that the statement
 // names by sha256. Statements are of type v1, or v0.1, whose subject and
 // predicate mean the same and which cosign v3 still writes for attestations
-// (never for image signatures); Claim.StatementType tells them apart. A bundle
+// (never for image signatures); Claim.StatementType tells them apart, and
+// Claim.Legacy tells a Layer from a bundle. A bundle
 // over a bare message (MessageSignature) makes no Claim about an image, because
 // it does not say what the signature means: that is envelope-not-dsse.
 // CheckBlob takes both.
@@ -94,6 +128,7 @@ type Envelope struct {
 	sum       digest.Digest
 	bundle    *protobundle.Bundle // never written after Parse
 	statement *statement          // nil for a bundle over a bare message
+	legacy    *legacy             // nil for a bundle
 }
 
 // Zero says that there is no envelope.
@@ -115,7 +150,7 @@ func (e Envelope) PredicateType() string {
 // is for display, never for a decision.
 type Preview struct {
 	MediaType     string
-	StatementType string // "" for a bundle over a bare message
+	StatementType string // "" for a bundle over a bare message, and for a simple-signing payload
 	PredicateType string
 	Subjects      []Subject
 	Signer        Signer // of the certificate inside; the zero Signer for a key

@@ -71,7 +71,7 @@ func (s signed) signature(v keyVerifier) error {
 		return err
 	}
 	only := material{key: v, TrustedMaterial: &root.BaseTrustedMaterial{}}
-	if s.envelope.statement == nil {
+	if s.bare() {
 		return sigverify.VerifySignatureWithArtifacts(content, new(bundle.PublicKey), only, []io.Reader{bytes.NewReader(s.message)})
 	}
 	return sigverify.VerifySignature(content, new(bundle.PublicKey), only)

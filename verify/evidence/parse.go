@@ -30,10 +30,12 @@ func supported(mediaType string) bool {
 	return false
 }
 
-// Parse reads a Sigstore bundle. It refuses with envelope-too-large,
+// Parse reads a Sigstore bundle, or a Layer. It refuses with envelope-too-large,
 // envelope-malformed, envelope-duplicate-member, envelope-unknown-version,
 // envelope-signature-count, envelope-certificate, envelope-certificate-is-key,
-// log-entry-malformed, log-proof-absent, payload-type, statement-malformed or statement-type.
+// log-entry-malformed, log-proof-absent, payload-type, statement-malformed or
+// statement-type; a Layer with legacy-layer-malformed, legacy-payload-malformed or
+// legacy-payload-type too.
 func Parse(raw []byte) (Envelope, error) {
 	const what = "read envelope"
 	refuse := func(code reason.Code, expected, found string, err error) (Envelope, error) {
@@ -42,7 +44,8 @@ func Parse(raw []byte) (Envelope, error) {
 	if len(raw) > MaxSize {
 		return refuse(reason.EnvelopeTooLarge, fmt.Sprintf("at most %d bytes", MaxSize), fmt.Sprint(len(raw)), nil)
 	}
-	if _, err := strict(raw); err != nil {
+	outer, err := strict(raw)
+	if err != nil {
 		var twice duplicateMember
 		if errors.As(err, &twice) {
 			return refuse(reason.EnvelopeDuplicateMember, "", "", err)
@@ -50,7 +53,12 @@ func Parse(raw []byte) (Envelope, error) {
 		return refuse(reason.EnvelopeMalformed, "", "", err)
 	}
 	pb := new(protobundle.Bundle)
-	if err := protojson.Unmarshal(named(raw), pb); err != nil {
+	var old *legacy
+	if string(outer["mediaType"]) == `"`+LayerType+`"` {
+		if pb, old, err = convert(raw); err != nil {
+			return Envelope{}, err
+		}
+	} else if err := protojson.Unmarshal(named(raw), pb); err != nil {
 		return refuse(reason.EnvelopeMalformed, "", "", err)
 	}
 	if !supported(pb.GetMediaType()) {
@@ -74,7 +82,7 @@ func Parse(raw []byte) (Envelope, error) {
 	if err != nil {
 		return refuse(reason.EnvelopeMalformed, "", "", err)
 	}
-	e := Envelope{sum: digest.FromBytes(raw), bundle: pb}
+	e := Envelope{sum: digest.FromBytes(raw), bundle: pb, legacy: old}
 	if d := pb.GetDsseEnvelope(); d != nil {
 		if d.GetPayloadType() != PayloadType {
 			return refuse(reason.PayloadTypeWrong, PayloadType, fmt.Sprintf("%q", d.GetPayloadType()), nil)
@@ -89,6 +97,8 @@ func Parse(raw []byte) (Envelope, error) {
 		e.statement = &st
 	} else if _, err := b.SignatureContent(); err != nil {
 		return refuse(reason.EnvelopeMalformed, "", "", err)
+	} else if old != nil {
+		e.statement = old.simple
 	}
 	return e, nil
 }

@@ -67,11 +67,16 @@ var (
 	errNotLocal  = errors.New("a loopback name leads elsewhere")
 )
 
-// stalled ends a transfer that delivers nothing.
-type stalled struct{}
+// stalled ends a transfer that delivers nothing, or too little.
+type stalled string
 
-func (stalled) Error() string { return "nothing came for too long" }
-func (stalled) Timeout() bool { return true }
+const (
+	nothing   stalled = "nothing came for too long"
+	trickling stalled = "what came took too long"
+)
+
+func (s stalled) Error() string { return string(s) }
+func (stalled) Timeout() bool   { return true }
 
 func conditionOf(err error) condition {
 	var verify *tls.CertificateVerificationError

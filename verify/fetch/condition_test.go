@@ -430,8 +430,8 @@ func TestEvidenceTooLarge(t *testing.T) {
 }
 
 // TestOtherReferrers: what is attached and is no bundle is listed and not
-// read; tags of older cosign are listed; a registry that will not say whether
-// they exist is a problem.
+// read, nor is the SBOM of older cosign; a registry that will not say whether
+// its tags exist is a problem.
 func TestOtherReferrers(t *testing.T) {
 	w := newWorld()
 	sbom := w.put([]byte(`{"spdxVersion":"SPDX-2.3"}`))
@@ -442,8 +442,11 @@ func TestOtherReferrers(t *testing.T) {
 	forbidden := false
 	s.over = func(path string, rw http.ResponseWriter, r *http.Request) bool {
 		switch {
-		case path == "manifests/"+fallbackTag(w.image)+".sig":
+		case path == "manifests/"+fallbackTag(w.image)+".sbom":
 			rw.Header().Set("Content-Type", typeManifest)
+			if r.Method != http.MethodHead {
+				t.Error("an SBOM's tag is read")
+			}
 			return true
 		case path == "manifests/"+fallbackTag(w.image)+".att" && forbidden:
 			rw.WriteHeader(403)
@@ -460,7 +463,7 @@ func TestOtherReferrers(t *testing.T) {
 	if a := res.Attachments[0]; a.Raw != nil || a.ArtifactType != "application/spdx+json" || a.Digest != w.imageReferrer {
 		t.Errorf("sbom: %+v", a)
 	}
-	if a := res.Attachments[1]; a.Raw != nil || a.Where != LegacyTag || a.From != s.host()+"/r:"+fallbackTag(w.image)+".sig" {
+	if a := res.Attachments[1]; a.Raw != nil || a.Where != LegacyTag || a.From != s.host()+"/r:"+fallbackTag(w.image)+".sbom" {
 		t.Errorf("legacy: %+v", a)
 	}
 	forbidden = true

@@ -180,7 +180,7 @@ func (c copier) kept(ctx context.Context) error {
 		}
 	}
 	for _, a := range found {
-		if a.Raw == nil || !c.done[a.Subject] {
+		if a.Raw == nil || a.Legacy() || !c.done[a.Subject] {
 			continue
 		}
 		if _, err := attach(ctx, c.t, descriptor{Digest: a.Subject}, a.Raw, "", c.s.o.Now); err != nil {

@@ -100,7 +100,9 @@ func TestCorruptTag(t *testing.T) {
 	wantCode(t, err, reason.MismatchIndex)
 }
 
-func TestCorruptLayout(t *testing.T) {
+// TestN33CorruptLayout: each part of a layout, of the image and of the evidence about
+// it, is damaged or taken away.
+func TestN33CorruptLayout(t *testing.T) {
 	for name, listed := range map[string]bool{"listed": true, "saved": false} {
 		t.Run(name, func(t *testing.T) {
 			corruptEach(t, func(t *testing.T, w *world, v victim, bad []byte) {
@@ -197,9 +199,9 @@ func TestCorruptStore(t *testing.T) {
 	})
 }
 
-// TestSchema1Lie is go-containerregistry#1885: with docker's schema 1 content
+// TestN32SchemaOneLie is go-containerregistry#1885: with docker's schema 1 content
 // type the library believes the digest header and hands over any body.
-func TestSchema1Lie(t *testing.T) {
+func TestN32SchemaOneLie(t *testing.T) {
 	w := newWorld()
 	s := serve(t, w)
 	evil := newWorld()

@@ -46,7 +46,7 @@ func (o Options) daemon(ctx context.Context, ref artifact.Reference) (origin, er
 		return &reason.Error{Code: reason.DaemonFailing, What: what, Err: err}
 	}
 	in := &body{ReadCloser: resp.Body, ctx: under, cancel: cancel, limit: o.Timeout, word: word,
-		timer: time.AfterFunc(o.Timeout, func() { cancel(stalled{}) })}
+		timer: time.AfterFunc(o.Timeout, func() { cancel(nothing) })}
 	defer func() { _ = in.Close() }() // only read
 	if resp.StatusCode != http.StatusOK {
 		detail, _ := io.ReadAll(io.LimitReader(in, 200)) // only words for a person

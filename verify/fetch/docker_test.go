@@ -224,6 +224,17 @@ func TestDaemon(t *testing.T) {
 	if err != nil || fromFile.Artifact.Digest() != res.Artifact.Digest() {
 		t.Errorf("the daemon's image and its archive differ: %v", err)
 	}
+	// Nothing can be attached to these: what is said of them lies in files beside.
+	dir := t.TempDir()
+	rewrite(t, dir, "bundle.json", "{}")
+	beside := o
+	beside.Evidence = []string{filepath.Join(dir, "bundle.json")}
+	for _, image := range []string{"docker-daemon:registry.example/agents/coder:1.4", "docker-archive:" + writeTar(t, files)} {
+		res, err := Resolve(t.Context(), parse(t, image), beside)
+		if err != nil || len(res.Attachments) != 1 || res.Attachments[0].Where != File || len(res.Problems) != 0 {
+			t.Errorf("%s with a file: %v, %v", image, res.Attachments, err)
+		}
+	}
 	for _, c := range []struct {
 		name   string
 		answer func(http.ResponseWriter)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/content"
 	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
@@ -25,8 +26,10 @@ const bundleType = "application/vnd.dev.sigstore.bundle"
 // referrer is a manifest that an origin says refers to a subject.
 type referrer struct {
 	descriptor
-	where Where
-	from  string // what stands in for a digest that is not known
+	where  Where
+	from   string // of cosign's older tags: where it was found
+	suffix string // likewise: sig, att or sbom
+	raw    []byte // likewise, of a registry: the manifest
 }
 
 // evidence collects what is attached to the subjects: from the record of an
@@ -36,6 +39,10 @@ func (s *session) evidence(ctx context.Context, subjects []digest.Digest) ([]Att
 	if (!whole || s.fresh) && s.origin != nil {
 		s.asked = true
 		problems = nil
+		under, cancel := context.WithTimeout(ctx, searchLimit(s.o.Timeout))
+		defer cancel()
+		var budget atomic.Int64
+		budget.Store(maxEvidence)
 		var local []Attachment
 		for _, a := range found {
 			if !s.fresh || a.Where == Stored {
@@ -44,9 +51,12 @@ func (s *session) evidence(ctx context.Context, subjects []digest.Digest) ([]Att
 		}
 		found = nil
 		for _, subject := range subjects {
-			more, trouble, err := s.discover(ctx, subject)
+			more, trouble, err := s.discover(under, subject, &budget)
+			if ctx.Err() != nil {
+				return nil, nil, interrupted(s.ref, ctx.Err())
+			}
 			if err != nil {
-				return nil, nil, err
+				trouble = append(trouble, s.late(subject))
 			}
 			found = union(found, more)
 			problems = append(problems, trouble...)
@@ -117,33 +127,38 @@ func (s *session) problem(where Where, err error) Problem {
 	return Problem{where, &reason.Error{Code: reason.EvidenceUnreadable, What: "read evidence about " + s.ref.String(), Err: err}}
 }
 
+// late says that the search for evidence was given up.
+func (s *session) late(subject digest.Digest) Problem {
+	where := Layout
+	if s.ref.Scheme() == artifact.Registry {
+		where = ReferrersAPI
+	}
+	return Problem{where, refuse(reason.ReferrersTimeout, "look for evidence about "+string(subject), "all of it within "+searchLimit(s.o.Timeout).String(), "too little, too slowly")}
+}
+
 // discover searches the origin for what is attached to one subject, and reads
-// it. The only error is the end of ctx; the rest are problems.
-func (s *session) discover(ctx context.Context, subject digest.Digest) ([]Attachment, []Problem, error) {
+// it, as long as the budget of bytes lasts. The only error is the end of ctx, which hides nothing that was found; the
+// rest are problems.
+func (s *session) discover(ctx context.Context, subject digest.Digest, budget *atomic.Int64) ([]Attachment, []Problem, error) {
 	list, problems := s.origin.referrers(ctx, subject)
 	if len(list) > maxReferrers {
 		return nil, append(problems, s.tooMany(list[0].where, subject, len(list))), nil
 	}
-	var budget atomic.Int64
-	budget.Store(maxEvidence)
 	found := make([][]Attachment, len(list))
 	trouble := make([][]Problem, len(list))
 	err := each(ctx, len(list), func(ctx context.Context, i int) error {
-		found[i], trouble[i] = s.attachment(ctx, subject, list[i], &budget)
+		found[i], trouble[i] = s.attachment(ctx, subject, list[i], budget)
 		return ctx.Err()
 	})
 	if err == nil {
 		err = ctx.Err()
-	}
-	if err != nil {
-		return nil, nil, interrupted(s.ref, err)
 	}
 	var all []Attachment
 	for i := range list {
 		all = union(all, found[i])
 		problems = append(problems, trouble[i]...)
 	}
-	return all, problems, nil
+	return all, problems, err
 }
 
 func (s *session) tooMany(where Where, subject digest.Digest, n int) Problem {
@@ -152,11 +167,10 @@ func (s *session) tooMany(where Where, subject digest.Digest, n int) Problem {
 
 // attachment reads one referrer and the bundles it carries.
 func (s *session) attachment(ctx context.Context, subject digest.Digest, r referrer, budget *atomic.Int64) ([]Attachment, []Problem) {
-	a := Attachment{Where: r.where, From: s.origin.place(r.Digest), Subject: subject, Digest: r.Digest, MediaType: r.MediaType, ArtifactType: r.ArtifactType}
 	if r.where == LegacyTag {
-		a.From = r.from
-		return []Attachment{a}, nil
+		return s.layersOf(ctx, subject, r, budget)
 	}
+	a := Attachment{Where: r.where, From: s.origin.place(r.Digest), Subject: subject, Digest: r.Digest, MediaType: r.MediaType, ArtifactType: r.ArtifactType}
 	fail := func(err error) ([]Attachment, []Problem) {
 		return nil, []Problem{s.problem(r.where, err)}
 	}

@@ -46,7 +46,24 @@
 // lacks it or knows of no referrers, among all manifests of a layout, and in
 // detached files. Whether a referrer is a bundle is told from the media type of
 // its layer, never from an artifactType in a list. A step that did not complete
-// is a Problem, never an absence. Cosign's older tags are listed, not read.
+// is a Problem, never an absence.
+//
+// What cosign up to version 2 keeps under the tags sha256-HEX.sig and .att of the
+// manifest and of the index is always looked for too, whatever the search above
+// came to: in a registry, among entries of a layout that have such a name, and
+// among those that cosign save marks with the annotation kind. Each layer is an
+// Attachment of its own, LegacyTag, with Raw as evidence.Layer encodes it. Of .sbom
+// tags, which nobody signed, and of attestations that a builder put into the index,
+// only that they are there is told.
+//
+// # Limits on time and size
+//
+// Nothing is taken for longer than the caps below allow, and compressed transfers
+// are not asked for and not expanded: bytes are hashed and read as they came. The
+// other side is given up after Timeout without a byte, an exchange about anything
+// but a layer after 4 times that however much trickles in, and the search for all
+// evidence about one image after 10 times that. Of one subject at most 1000 referrers,
+// and of one image at most 64 MiB of evidence are read.
 //
 // # Not checked here
 //
@@ -79,9 +96,14 @@ const (
 	maxLayers    = 512      // layers of an image
 	maxLayer     = 64 << 30 // bytes of a layer
 	maxReferrers = 1000     // referrers of one subject
-	maxEvidence  = 64 << 20 // bytes of all evidence of one subject, or of one file
+	maxEvidence  = 64 << 20 // bytes of all evidence that one image has, or of one file
 	maxScan      = 10000    // blobs of a layout that are searched for referrers
 )
+
+// Limits on how long others may take, from the time without a byte that they are
+// given (Options.Timeout). Layers have only that one.
+func briefLimit(idle time.Duration) time.Duration  { return 4 * idle }  // one exchange about anything but a layer
+func searchLimit(idle time.Duration) time.Duration { return 10 * idle } // the search for all evidence about one image
 
 // Pull says when a registry is asked.
 type Pull uint8
@@ -139,14 +161,14 @@ const (
 	ReferrersTag Where = "referrers-tag" // the tag sha256-HEX that stands in for it
 	Layout       Where = "oci-layout"    // a manifest with a subject in a layout or archive
 	InIndex      Where = "index"         // an attestation manifest listed in the image's own index; unsigned
-	LegacyTag    Where = "legacy-tag"    // cosign's sha256-HEX.sig, .att, .sbom, or their form in a layout; listed, not read
+	LegacyTag    Where = "legacy-tag"    // cosign's sha256-HEX.sig, .att, .sbom, or their form in a layout
 	File         Where = "file"          // a detached file named by the caller
 	Stored       Where = "store"         // recorded with Keep, not found by a search
 )
 
 // Attachment is something attached to the artifact; nothing about it is
-// proved. Raw is the Sigstore bundle, re-hashed; it is nil for everything
-// that is not one.
+// proved. Raw is the Sigstore bundle, re-hashed, or a layer of cosign's older
+// tags (see Legacy); it is nil for everything else.
 type Attachment struct {
 	Where        Where         `json:"where"`
 	From         string        `json:"from"`    // a reference or a path

@@ -115,8 +115,8 @@ func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.timer.Stop()
 	if err != nil && err != io.EOF {
-		if _, late := context.Cause(b.ctx).(stalled); late {
-			err = stalled{}
+		if late, ok := context.Cause(b.ctx).(stalled); ok {
+			err = late
 		}
 		err = b.word(err)
 	}

@@ -132,7 +132,8 @@ func (l *layout) image(d descriptor) bool {
 	case kindImage, kindIndex:
 		return true
 	}
-	if d.otherThanImage() || strings.HasPrefix(d.Annotations[ocispec.AnnotationRefName], "sha256-") {
+	name := d.Annotations[ocispec.AnnotationRefName]
+	if d.otherThanImage() || strings.HasPrefix(name[strings.LastIndexByte(name, ':')+1:], "sha256-") {
 		return false
 	}
 	if isIndex(d.MediaType) {

@@ -27,7 +27,9 @@ type keptBundle struct {
 	Bundle bool `json:"bundle"` // the store has Raw under Digest
 }
 
-const recordVersion = 1
+// recordVersion changes with what a search reads: version 1 lists cosign's older
+// tags without what is under them, and is looked at again.
+const recordVersion = 2
 
 func imageRecord(name string, root digest.Digest, p artifact.Platform) string {
 	return "image " + name + "@" + string(root) + " " + p.String()

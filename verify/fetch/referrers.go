@@ -27,7 +27,7 @@ func fallbackTag(subject digest.Digest) string { return "sha256-" + subject.Enco
 
 // referrers asks the API, then the fallback tag if the registry lacks the API
 // or knows of nothing (it may have learnt the API after the evidence was
-// pushed), and looks whether cosign's older tags exist.
+// pushed), and, whatever came of that, looks under cosign's older tags.
 func (r *registry) referrers(ctx context.Context, subject digest.Digest) ([]referrer, []Problem) {
 	list, err := r.api(ctx, subject)
 	var problems []Problem
@@ -56,7 +56,7 @@ func (r *registry) api(ctx context.Context, subject digest.Digest) ([]referrer, 
 	var all []referrer
 	for next := "referrers/" + string(subject); next != ""; {
 		resp, err := r.do(ctx, request{method: http.MethodGet, path: next, header: http.Header{"Accept": {ocispec.MediaTypeImageIndex}},
-			want: append(lacking(), http.StatusOK), what: what, evidence: true})
+			want: append(lacking(), http.StatusOK), what: what, evidence: true, brief: true})
 		if err != nil {
 			return nil, err
 		}
@@ -141,7 +141,7 @@ func nextPage(resp *http.Response) (string, error) {
 func (r *registry) fallback(ctx context.Context, subject digest.Digest) ([]referrer, error) {
 	what := "list referrers of " + r.repo.String() + ":" + fallbackTag(subject)
 	resp, err := r.do(ctx, request{method: http.MethodGet, path: "manifests/" + fallbackTag(subject), header: http.Header{"Accept": {ocispec.MediaTypeImageIndex}},
-		want: []int{200, 404}, what: what, evidence: true})
+		want: []int{200, 404}, what: what, evidence: true, brief: true})
 	if err != nil {
 		return nil, err
 	}
@@ -150,34 +150,4 @@ func (r *registry) fallback(ctx context.Context, subject digest.Digest) ([]refer
 		return nil, nil
 	}
 	return r.list(resp, what, ReferrersTag)
-}
-
-// legacy looks for the tags under which cosign up to version 2 keeps
-// signatures, attestations and SBOMs.
-func (r *registry) legacy(ctx context.Context, subject digest.Digest) ([]referrer, []Problem) {
-	suffixes := [...]string{"sig", "att", "sbom"}
-	found := make([][]referrer, len(suffixes))
-	trouble := make([][]Problem, len(suffixes))
-	_ = each(ctx, len(suffixes), func(ctx context.Context, i int) error {
-		tag := fallbackTag(subject) + "." + suffixes[i]
-		what := "look for " + r.repo.String() + ":" + tag
-		resp, err := r.do(ctx, request{method: http.MethodHead, path: "manifests/" + tag, header: acceptManifests(), want: []int{200, 404}, what: what, evidence: true})
-		if err != nil {
-			trouble[i] = []Problem{{LegacyTag, asReason(err)}}
-			return nil
-		}
-		resp.Body.Close()
-		if resp.StatusCode == http.StatusOK {
-			found[i] = []referrer{{where: LegacyTag, from: r.repo.String() + ":" + tag, descriptor: descriptor{
-				MediaType: resp.Header.Get("Content-Type"), ArtifactType: "cosign." + suffixes[i]}}}
-		}
-		return nil
-	})
-	var list []referrer
-	var problems []Problem
-	for i := range suffixes {
-		list = append(list, found[i]...)
-		problems = append(problems, trouble[i]...)
-	}
-	return list, problems
 }

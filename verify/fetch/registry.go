@@ -127,6 +127,7 @@ type request struct {
 	want     []int // statuses
 	what     string
 	evidence bool
+	brief    bool // no layer: the whole exchange has a limit
 }
 
 // attempts is how often an exchange is tried when its end may pass soon.
@@ -164,7 +165,11 @@ func (r *registry) once(ctx context.Context, q request) (*http.Response, time.Du
 	}
 	limit := r.o.Timeout
 	under, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(2*limit, func() { cancel(stalled{}) }) // redirects and tokens included
+	timer := time.AfterFunc(2*limit, func() { cancel(nothing) }) // redirects and tokens included
+	if q.brief {
+		whole := time.AfterFunc(briefLimit(limit), func() { cancel(trickling) })
+		context.AfterFunc(under, func() { whole.Stop() })
+	}
 	var sent io.Reader
 	if q.body != nil {
 		sent = ticking{q.body, timer, 2 * limit}
@@ -183,8 +188,8 @@ func (r *registry) once(ctx context.Context, q request) (*http.Response, time.Du
 	resp, err := client.Do(req)
 	if err != nil {
 		timer.Stop()
-		if _, late := context.Cause(under).(stalled); late {
-			err = stalled{}
+		if late, ok := context.Cause(under).(stalled); ok {
+			err = late
 		}
 		cancel(nil)
 		return nil, 0, err
@@ -224,7 +229,7 @@ func (r *registry) root(ctx context.Context) (stream, error) {
 }
 
 func (r *registry) manifest(ctx context.Context, at, what string, evidence bool) (stream, error) {
-	resp, err := r.do(ctx, request{method: http.MethodGet, path: "manifests/" + at, header: acceptManifests(), want: []int{http.StatusOK}, what: what, evidence: evidence})
+	resp, err := r.do(ctx, request{method: http.MethodGet, path: "manifests/" + at, header: acceptManifests(), want: []int{http.StatusOK}, what: what, evidence: evidence, brief: true})
 	if err != nil {
 		return stream{}, err
 	}
@@ -247,7 +252,7 @@ func (r *registry) open(ctx context.Context, d descriptor, p part) (stream, erro
 		in.digest = d.Digest
 		return in, err
 	}
-	resp, err := r.do(ctx, request{method: http.MethodGet, path: "blobs/" + string(d.Digest), want: []int{http.StatusOK}, what: what, evidence: p.evidence()})
+	resp, err := r.do(ctx, request{method: http.MethodGet, path: "blobs/" + string(d.Digest), want: []int{http.StatusOK}, what: what, evidence: p.evidence(), brief: p != layerPart})
 	if err != nil {
 		return stream{}, err
 	}

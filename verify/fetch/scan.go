@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ztlaunch/ztlaunch/verify/content"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
@@ -17,9 +18,9 @@ import (
 // candidate is a manifest with a subject, or one that is too damaged to tell.
 type candidate struct {
 	referrer
-	subject digest.Digest
-	listed  bool   // in index.json
-	damaged []byte // what is there instead, if subject is empty
+	subject digest.Digest // of what cosign marks as signatures: empty is any
+	listed  bool          // in index.json
+	damaged []byte        // what is there instead, if subject is empty
 }
 
 // referrers looks at every manifest of the layout, listed in index.json or
@@ -35,7 +36,8 @@ func (l *layout) referrers(_ context.Context, subject digest.Digest) ([]referrer
 	for _, c := range l.found {
 		switch {
 		case c.Digest == subject:
-		case c.where == LegacyTag, c.subject == subject,
+		case c.subject == subject,
+			c.subject == "" && c.where == LegacyTag,
 			c.subject == "" && (c.listed || bytes.Contains(c.damaged, []byte(subject.Encoded()))):
 			list = append(list, c.referrer)
 		}
@@ -46,10 +48,11 @@ func (l *layout) referrers(_ context.Context, subject digest.Digest) ([]referrer
 func (l *layout) scan() {
 	seen := map[digest.Digest]bool{}
 	for _, m := range l.index.Manifests {
-		switch kind := m.Annotations[kindAnnotation]; {
-		case kind == kindSigs || kind == kindAtts:
-			l.found = append(l.found, candidate{referrer: referrer{where: LegacyTag, from: l.name() + " " + string(m.Digest),
-				descriptor: descriptor{Digest: m.Digest, MediaType: m.MediaType, ArtifactType: "cosign." + kind[strings.LastIndexByte(kind, '/')+1:]}}})
+		kind := m.Annotations[kindAnnotation]
+		old, isOld := l.legacy(m, kind)
+		switch {
+		case isOld:
+			l.found = append(l.found, old)
 		case kind != kindImage && isManifest(m.MediaType) && !seen[m.Digest]:
 			l.look(m, true)
 		}
@@ -75,6 +78,41 @@ func (l *layout) scan() {
 			l.look(d, false)
 		}
 	}
+}
+
+// legacy reads an entry of index.json as what cosign up to version 2 kept: under
+// its tag, or as cosign save marks it.
+func (l *layout) legacy(m descriptor, kind string) (candidate, bool) {
+	name := m.Annotations[ocispec.AnnotationRefName]
+	c := candidate{listed: true, referrer: referrer{where: LegacyTag, from: l.name() + ":" + printable([]byte(name)), descriptor: m}}
+	var ok bool
+	if c.subject, c.suffix, ok = cosignTag(name[strings.LastIndexByte(name, ':')+1:]); ok {
+		return c, true
+	}
+	switch kind {
+	case kindSigs:
+		c.suffix = "sig"
+	case kindAtts:
+		c.suffix = "att"
+	default:
+		return candidate{}, false
+	}
+	c.subject, c.from = l.signed(), l.name()+"@"+string(m.Digest)
+	return c, true
+}
+
+// signed is the image that cosign saved with its signatures; empty if the layout
+// does not say which of several.
+func (l *layout) signed() (image digest.Digest) {
+	for _, m := range l.index.Manifests {
+		if kind := m.Annotations[kindAnnotation]; kind == kindImage || kind == kindIndex {
+			if image != "" && image != m.Digest {
+				return ""
+			}
+			image = m.Digest
+		}
+	}
+	return image
 }
 
 // look adds a blob to the candidates if it is a manifest with a subject, or

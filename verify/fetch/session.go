@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -206,7 +207,12 @@ func (s *session) take(p part, in stream, max int64) ([]byte, error) {
 	if in.digest != "" {
 		r = content.Verify(in, in.digest, in.size)
 	}
-	raw, err := io.ReadAll(io.LimitReader(r, max+1))
+	var b bytes.Buffer
+	if in.size > 0 { // at most max: untouched memory costs nothing, and growing does
+		b.Grow(int(in.size) + bytes.MinRead)
+	}
+	_, err := b.ReadFrom(io.LimitReader(r, max+1))
+	raw := b.Bytes()
 	if err != nil {
 		return nil, p.wrong(in.digest, s.origin.place(""), err)
 	}

@@ -38,6 +38,7 @@ type world struct {
 	layers                     []digest.Digest
 	imageReferrer, imageBundle digest.Digest
 	indexReferrer, indexBundle digest.Digest
+	tags                       map[string]digest.Digest // besides 1.4
 }
 
 func (w *world) put(b []byte) digest.Digest {
@@ -66,7 +67,7 @@ func (w *world) manifest(mediaType string, v any) digest.Digest {
 
 func (w *world) clone() *world {
 	c := *w
-	c.blobs, c.types = maps.Clone(w.blobs), maps.Clone(w.types)
+	c.blobs, c.types, c.tags = maps.Clone(w.blobs), maps.Clone(w.types), maps.Clone(w.tags)
 	return &c
 }
 
@@ -118,7 +119,7 @@ func (w *world) attachTo(subject digest.Digest, text string) (m, bundle digest.D
 }
 
 func newWorld() *world {
-	w := &world{blobs: map[digest.Digest][]byte{}, types: map[digest.Digest]string{}}
+	w := &world{blobs: map[digest.Digest][]byte{}, types: map[digest.Digest]string{}, tags: map[string]digest.Digest{}}
 	w.image, w.config, w.layers = w.imageOf("amd64", tarballOf("a", "base"), tarballOf("b", strings.Repeat("top", 1000)))
 	w.other, _, _ = w.imageOf("arm64", tarballOf("a", "arm"))
 	entry := func(d digest.Digest, arch string) ocispec.Descriptor {
@@ -223,6 +224,8 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request) {
 	case "manifests":
 		if what == "1.4" {
 			d = s.world.index
+		} else if tagged, ok := s.world.tags[what]; ok {
+			d = tagged
 		}
 		if raw, ok := s.world.blobs[d]; ok && s.world.types[d] != "" {
 			w.Header().Set("Content-Type", s.world.types[d])

@@ -24,7 +24,7 @@ func TestBy(t *testing.T) {
 		}
 		s.in.Claims = nil
 		for _, n := range names {
-			s.claim(t, n+" sign manifest", root, nil)
+			s.claim(t, n+" sign manifest", root, nil, false)
 		}
 		return s.in
 	}

@@ -139,7 +139,10 @@ func newScene(t testing.TB, a *txtar.Archive) scene {
 	}
 	s.in.Root = root.Digest()
 	for _, line := range set["claim"] {
-		s.claim(t, line, root, files)
+		s.claim(t, line, root, files, false)
+	}
+	for _, line := range set["legacy"] {
+		s.claim(t, line, root, files, true)
 	}
 	for _, line := range set["unproved"] {
 		f := strings.Fields(line)
@@ -320,8 +323,9 @@ func expand(t testing.TB, text string, files map[string]string) string {
 	})
 }
 
-// claim makes and proves one: "SIGNER TYPE SUBJECT [FILE]".
-func (s *scene) claim(t testing.TB, line string, root trust.Root, files map[string]string) {
+// claim makes and proves one: "SIGNER TYPE SUBJECT [FILE]", as a bundle or as
+// cosign 2 keeps it.
+func (s *scene) claim(t testing.TB, line string, root trust.Root, files map[string]string, legacy bool) {
 	f := strings.Fields(line)
 	predicate := "{}"
 	if len(f) > 3 {
@@ -345,6 +349,9 @@ func (s *scene) claim(t testing.TB, line string, root trust.Root, files map[stri
 		statement = verifytest.Statement(t, predicateType, json.RawMessage(expand(t, predicate, files)), subject.Encoded())
 	}
 	raw := who.Attest(t, statement)
+	if legacy {
+		raw = cosigned(t, who, f[1], subject, statement)
+	}
 	envelope, err := evidence.Parse(raw)
 	if err != nil {
 		t.Fatalf("claim %q: %v", line, err)
@@ -360,6 +367,26 @@ func (s *scene) claim(t testing.TB, line string, root trust.Root, files map[stri
 		t.Fatalf("claim %q: %v", line, err)
 	}
 	s.in.Claims = append(s.in.Claims, c)
+	if legacy {
+		if s.in.Places == nil {
+			s.in.Places = map[digest.Digest]string{}
+		}
+		s.in.Places[c.Envelope()] = "registry.example/agents/coder:sha256-" + f[2]
+	}
+}
+
+// cosigned is what cosign 2 keeps.
+func cosigned(t testing.TB, who verifytest.Key, kind string, subject digest.Digest, statement []byte) []byte {
+	t.Helper()
+	l := who.Attest2(t, subject, statement)
+	if kind == "sign" {
+		l = who.Sign2(t, subject, verifytest.Simple(t, subject, nil))
+	}
+	raw, err := l.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
 }
 
 // modelStatement is an OpenSSF model signature's statement over the files, or

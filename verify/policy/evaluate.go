@@ -19,6 +19,7 @@ type Input struct {
 	Artifact artifact.Artifact
 	Tree     tree.Tree
 	Claims   []evidence.Claim
+	Places   map[digest.Digest]string // where the envelope of a claim was found, in words; decides nothing
 	Unproved []Unproved
 	Problems []*reason.Error // of discovery: with any, what is missing may only be out of sight
 	// Coverages holds the result of Cover by envelope, for claims whose result

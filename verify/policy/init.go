@@ -68,7 +68,7 @@ func draft(in Input, keys []trust.Key, s evidence.Signer) ([]byte, error) {
 		return nil, err
 	}
 	head := "version: 1\nidentities:\n  signer:" + identity + section(in.Artifact.Kind()) + ":\n" +
-		"  - match: " + scalar(in.Artifact.Ref().Name()) + "\n    require:\n"
+		"  - match: " + scalar(in.Artifact.Ref().Name()) + "\n" + layoutsOf(in, s) + "    require:\n"
 	met, comments := []string{"{signature: {by: [signer]}}"}, []string(nil)
 	for _, d := range proposals(in, s) {
 		ok, why := try(head, d, in)

@@ -19,7 +19,7 @@ func (p Policy) lines() (out []string) {
 		out = append(out, fmt.Sprintf("denyFeed %q by %q maxAge %v", f.file, spoken(f.by), f.maxAge))
 	}
 	for _, r := range p.rules {
-		head := fmt.Sprintf("%s match %q digests %s until %v reason %q formats %q minimum %+v", section(r.kind), r.match, r.digests, r.until, r.reason, r.formats, r.floor)
+		head := fmt.Sprintf("%s match %q digests %s until %v reason %q formats %q minimum %+v legacy %v", section(r.kind), r.match, r.digests, r.until, r.reason, r.formats, r.floor, r.legacy)
 		for _, d := range r.demands {
 			out = append(out, head+": "+d.text())
 		}

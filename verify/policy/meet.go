@@ -47,9 +47,13 @@ func (e *evaluation) demand(d demand) {
 		return
 	}
 	good, bad, strangers := e.sort(d)
-	met := match(good)
+	met := match(bundles(good))
+	legacy := len(met) < d.threshold && len(good) > 0
+	if legacy {
+		met = match(good)
+	}
 	switch {
-	case len(met) >= d.threshold:
+	case len(met) >= d.threshold && (!legacy || len(e.in.Problems) == 0):
 		e.meet(d, f, met)
 	case slices.ContainsFunc(bad, func(j judged) bool { return j.denied }):
 		e.refused(d, f, good, bad)
@@ -57,6 +61,7 @@ func (e *evaluation) demand(d demand) {
 		e.faulty(f, bad)
 	case len(e.in.Problems) > 0:
 		e.unreached(d, f, good)
+	case e.unnamed(d, f, len(good)+len(strangers) == 0):
 	case len(good) > 0:
 		f.Code, f.Expected = reason.ThresholdUnmet, d.who.String()
 		f.Found = fmt.Sprintf("%d: %s", len(met), words(identities(d, met)))
@@ -72,7 +77,7 @@ func (e *evaluation) demand(d demand) {
 // sort looks at every claim of the demand's type.
 func (e *evaluation) sort(d demand) (good, bad []judged, strangers []stranger) {
 	for _, c := range e.in.Claims {
-		if c.Zero() || !d.accepts(e.in.Artifact.Kind(), c.PredicateType()) || !e.about(c) {
+		if c.Zero() || !d.accepts(e.in.Artifact.Kind(), c.PredicateType()) || !e.about(c) || c.Legacy() && !d.legacy {
 			continue
 		}
 		var j judged
@@ -216,7 +221,7 @@ func (e *evaluation) meet(d demand, f Finding, met []judged) {
 		e.out.proved = append(e.out.proved, p)
 		f.Signers = append(f.Signers, name)
 		f.Evidence = append(f.Evidence, c.Envelope())
-		said = append(said, name+" = "+clip(c.Signer().String())+", of the "+p.level()+" "+c.Subject().String()+among(c))
+		said = append(said, name+" = "+clip(c.Signer().String())+", of the "+p.level()+" "+c.Subject().String()+among(c)+e.place(c))
 		e.ends(j.until)
 		e.met = append(e.met, basis{d.word, c})
 	}

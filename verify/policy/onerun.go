@@ -38,6 +38,9 @@ func (by Signer) block() (string, error) {
 	return "  signer: {keyless: " + Keyless{Issuer: by.Issuer, Kind: sanType(by.SAN), SAN: by.SAN}.flow() + "}\n", nil
 }
 
+// commandLine is the path of a policy that no file holds.
+const commandLine = "command line"
+
 // OneRun is the policy of one command: each of the named artifacts must be
 // signed by this signer, and nothing else is admitted. Its Text is a policy
 // file, its Path is "command line".
@@ -65,7 +68,7 @@ func OneRun(by Signer, refs ...artifact.Reference) (Policy, error) {
 			head = ""
 		}
 	}
-	return Parse([]byte(b.String()), "command line", nil)
+	return Parse([]byte(b.String()), commandLine, nil)
 }
 
 // keyBlock is the key: entry of an identity, the PEM text in the file itself.

@@ -24,7 +24,8 @@
 //	box: {...}                        # see Box
 //
 //	RULE:    {match: PATTERN, digests: [DIGEST], until: TIME, reason: TEXT, formats: [WORD],
-//	          minimum: {version: VERSION, of: label | ref, epoch: NUMBER}, require: [DEMAND]}
+//	          minimum: {version: VERSION, of: label | ref, epoch: NUMBER},
+//	          layouts: [legacy-tags], require: [DEMAND]}
 //	DEMAND:  exactly one of these, each with COMMON
 //	  signature:       {}
 //	  provenance:      {source, ref: PATTERN, builder, level, buildType, parameters: [NAME] | {NAME: VALUE}}
@@ -173,6 +174,17 @@
 // older than one that ztlaunch saw before. A policy that names a feed denies everything
 // without it.
 //
+// # Layouts
+//
+// A claim counts as it is kept: a bundle for every rule, and what cosign up to
+// version 2 kept under the tags sha256-HEX.sig and .att (evidence.Claim.Legacy) only
+// for a rule of images or servers with layouts: [legacy-tags]; for any other it is
+// as if it were not there, and a demand that it would have met is denied as
+// layout-not-named. It counts only where bundles do not do, and only if every place
+// was asked: a demand that is met with its help while discovery was incomplete is
+// denied as evidence-unreachable, so that whoever can make a registry fail gains
+// nothing by it.
+//
 // What is not checked: that a signature is genuine (package evidence makes
 // Claims), that the tree is the artifact's (the caller's word), and whether an
 // operator should believe an identity.
@@ -215,6 +227,7 @@ type rule struct {
 	reason  string
 	formats []string
 	floor   floor
+	legacy  bool // layouts: [legacy-tags]
 	demands []demand
 }
 
@@ -240,6 +253,7 @@ type demand struct {
 	maxAge time.Duration // 0 = any
 
 	minimumAge time.Duration // 0 = none
+	legacy     bool          // the rule's layouts
 
 	build      buildTerms    // provenance
 	coverage   coverageTerms // sbom

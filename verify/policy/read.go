@@ -154,6 +154,7 @@ func (r *reader) rule(kind artifact.Kind, where string, n form.Node) {
 			}
 		},
 		"minimum": func(v form.Node) { u.floor = readFloor(kind, v) },
+		"layouts": func(v form.Node) { u.legacy = layouts(v, kind) },
 		"require": func(v form.Node) {
 			v.List(func(i int, v form.Node) { u.demands = append(u.demands, r.demand(u, i, v)) })
 		},
@@ -166,6 +167,9 @@ func (r *reader) rule(kind artifact.Kind, where string, n form.Node) {
 		n.Fail(reason.PolicyRuleEmpty, "a demand besides pin, for the run that records the surface", "pin alone", "require: [{signature: {by: [NAME]}}, {pin: {by: [NAME]}}]")
 	}
 	u.floor.grounded(u, n)
+	for i := range u.demands {
+		u.demands[i].legacy = u.legacy
+	}
 	r.policy.rules = append(r.policy.rules, u)
 }
 

@@ -236,6 +236,14 @@ func TestOneRun(t *testing.T) {
 	if err != nil || Evaluate(p, s.in).Allowed() {
 		t.Errorf("another key admits: %v", err)
 	}
+	old := loadScene(t, "testdata/evaluate/layout-not-named.txtar")
+	p, err = OneRun(Signer{Key: cast()["release"].public}, ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := Evaluate(p, old.in).Findings(); len(f) != 1 || f[0].Code != reason.LayoutNotNamed || !strings.HasPrefix(f[0].Next, "ztlaunch policy init ") {
+		t.Errorf("legacy evidence by one run's signer: %+v", f)
+	}
 	elsewhere, err := artifact.Parse("registry.example/agents/coder-evil")
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,9 @@ const (
 	StatementType            Code = "statement-type"
 	SubjectMismatch          Code = "subject-mismatch"
 	SubjectUnusable          Code = "subject-unusable"
+	LegacyLayerMalformed     Code = "legacy-layer-malformed"
+	LegacyPayloadMalformed   Code = "legacy-payload-malformed"
+	LegacyPayloadType        Code = "legacy-payload-type"
 
 	SignatureInvalid    Code = "signature-invalid"
 	SignatureUnknownKey Code = "signature-unknown-key"
@@ -61,6 +64,9 @@ var evidenceRows = []Row{
 	{SubjectMismatch, Denied, "the statement speaks about other artifacts", "verify/evidence TestN28OtherSubject/one"},
 	{SubjectUnusable, Denied, "no subject of the statement has a sha256 digest", "verify/evidence TestN30NoSHA256/sha512"},
 	{SignatureInvalid, Denied, "the signature does not fit the key and the payload", "verify/evidence TestN23SignedWithoutPAE/payload"},
+	{LegacyLayerMalformed, Denied, "a layer of a cosign tag lacks its signature, or has an annotation that cannot be read strictly", "verify/evidence TestLegacyRefuses/no-signature"},
+	{LegacyPayloadMalformed, Denied, "a simple-signing payload cannot be read strictly", "verify/evidence TestLegacyRefuses/payload-duplicate"},
+	{LegacyPayloadType, Denied, "a simple-signing payload is of another type than cosign's", "verify/evidence TestLegacyRefuses/payload-type"},
 	{SignatureUnknownKey, Denied, "signed by a key that is not trusted", "verify/evidence TestCheckRefuses/other-key"},
 	{KeyOutsideWindow, Denied, "the key signed before or after it was allowed to", "verify/evidence TestN09KeyOutsideItsWindow/over"},
 	{CertificateIdentity, Denied, "the certificate does not name exactly one signer and one issuer", "verify/evidence TestKeylessRefuses/two-names"},

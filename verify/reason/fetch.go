@@ -89,7 +89,7 @@ var fetchRows = []Row{
 	{ReferenceUnclear, Usage, "a word may be a local path or the name of an image", "cmd/ztlaunch TestScript/usage"},
 	{ReferenceAmbiguous, Usage, "a layout or archive has several images and the reference names none", "verify/fetch TestLayoutChoice"},
 	{ImageAbsent, Denied, "the registry, layout or archive says that it has no such image", "verify/fetch TestRegistryConditions/absent"},
-	{ContentAbsent, CannotTell, "something that a manifest names is not where the manifest is", "verify/fetch TestCorruptLayout"},
+	{ContentAbsent, CannotTell, "something that a manifest names is not where the manifest is", "verify/fetch TestN33CorruptLayout"},
 	{PullNever, CannotTell, "the store lacks something and nothing may be fetched", "verify/fetch TestPullNever"},
 	{FetchInterrupted, CannotTell, "the caller ended the fetch", "verify/fetch TestInterrupted"},
 	{PushRefused, CannotTell, "the registry did not take what was pushed", "verify/fetch TestPushRefused"},
@@ -143,7 +143,7 @@ var fetchRows = []Row{
 	{CredentialsUnreadable, CannotTell, "a file of credentials, or the helper it names, cannot be used", "verify/fetch TestCredentials"},
 	{MirrorInvalid, Usage, "a mirror is not HOST[:PORT][/PATH]", "verify/fetch TestMirror"},
 
-	{ReferrersAbsent, CannotTell, "evidence is listed and is not there", "verify/fetch TestCorruptLayout"},
+	{ReferrersAbsent, CannotTell, "evidence is listed and is not there", "verify/fetch TestN33CorruptLayout"},
 	{ReferrersUnauthorized, CannotTell, "the registry wants credentials for evidence", "verify/fetch TestReferrersConditions/unauthorized"},
 	{ReferrersForbidden, CannotTell, "the registry refuses access to evidence", "verify/fetch TestReferrersConditions/forbidden"},
 	{ReferrersThrottled, CannotTell, "the registry wants fewer requests for evidence", "verify/fetch TestReferrersConditions/throttled"},

@@ -39,6 +39,7 @@ const (
 	EvidenceUnreached Code = "evidence-unreachable"
 	ThresholdUnmet    Code = "threshold-unmet"
 	LogsUnmet         Code = "logs-unmet"
+	LayoutNotNamed    Code = "layout-not-named"
 	ClaimTooOld       Code = "claim-too-old"
 	ClaimUndated      Code = "claim-undated"
 
@@ -127,6 +128,7 @@ var policyRows = []Row{
 	{EvidenceUnreached, CannotTell, "what was demanded was not found, and not everywhere could be looked", "verify/policy TestEvaluate/evidence-unreachable"},
 	{ThresholdUnmet, Denied, "fewer distinct signers said it than the policy demands", "verify/policy TestEvaluate/threshold-unmet"},
 	{LogsUnmet, Denied, "fewer distinct transparency logs hold the signature than the rule demands", "verify/policy TestN04LogsOfADemand"},
+	{LayoutNotNamed, Denied, "what was demanded is only at a tag of cosign 2, and the rule does not name that layout", "verify/policy TestEvaluate/layout-not-named"},
 	{ClaimTooOld, Stale, "the claim is older than the rule's maxAge", "verify/policy TestEvaluate/claim-too-old"},
 	{ClaimUndated, Denied, "nobody vouches for the claim's time, and the rule has a maxAge", "verify/policy TestEvaluate/claim-undated"},
 

@@ -97,7 +97,13 @@ func (s *Sigstore) entry(t testing.TB, b *protobundle.Bundle, by pem.Block, v Ve
 			}},
 		},
 	})
-	e := s.rekor.include(t, index, body, "dsse", "0.0.1", "rekor.sigstore.test - 1193050959916656506")
+	return s.promised(t, body, "dsse", index, o)
+}
+
+// promised logs a body of version 0.0.1 at o.At, with the signed promise.
+func (s *Sigstore) promised(t testing.TB, body []byte, kind string, index int64, o Options) *protorekor.TransparencyLogEntry {
+	t.Helper()
+	e := s.rekor.include(t, index, body, kind, "0.0.1", "rekor.sigstore.test - 1193050959916656506")
 	e.IntegratedTime = o.At.Unix()
 	e.InclusionPromise = &protorekor.InclusionPromise{SignedEntryTimestamp: sign(t, s.rekor.key, canonical(t, object{
 		"body": body, "integratedTime": e.GetIntegratedTime(), "logIndex": e.GetLogIndex(), "logID": hex.EncodeToString(s.rekor.id(t)),
