@@ -20,6 +20,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/launch/plan"
 	"github.com/ztlaunch/ztlaunch/profiles"
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/steps"
 )
 
 // runVerb verifies, admits and launches. This file is the only place where
@@ -74,6 +75,7 @@ type runner struct {
 	unfit   error // why this process cannot launch
 	outcome outcome
 	subject artifact.Reference // of the image, once it is read
+	layout  steps.Files        // what --layout and --links name
 	programs
 
 	mu      sync.Mutex
@@ -129,6 +131,9 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 		ask, err = task.merge(ask)
 	}
 	if err != nil {
+		return 125, r.deny(err, nil)
+	}
+	if r.layout, err = r.flags.files(); err != nil {
 		return 125, r.deny(err, nil)
 	}
 	ask.Own = d.own()

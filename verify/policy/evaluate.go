@@ -11,6 +11,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/steps"
 	"github.com/ztlaunch/ztlaunch/verify/tree"
 )
 
@@ -27,10 +28,14 @@ type Input struct {
 	// Formats is the format of each file of a model, by content and path;
 	// Plain for a file that holds no weights.
 	Formats map[string]string
-	Now     time.Time
-	Purpose Purpose
-	Root    digest.Digest // of the trust.Root that proved the claims
-	Feed    Feed
+	// Layout is the in-toto layout that was given, proved; LayoutRefused is why it
+	// does not prove. Without a layout both are zero.
+	Layout        steps.Outcome
+	LayoutRefused *reason.Error
+	Now           time.Time
+	Purpose       Purpose
+	Root          digest.Digest // of the trust.Root that proved the claims
+	Feed          Feed
 }
 
 // Plain is the format of a model's file that holds no weights.
@@ -62,6 +67,7 @@ func Evaluate(p Policy, in Input) Decision {
 			e.rule(r)
 		}
 	}
+	e.spare()
 	return e.out
 }
 
@@ -90,6 +96,7 @@ type evaluation struct {
 	policy Policy
 	in     Input
 	rules  []rule // that apply
+	asked  bool   // for a layout
 	out    Decision
 }
 

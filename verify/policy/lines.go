@@ -37,6 +37,6 @@ func (d demand) text() string {
 	if t.entry != nil {
 		entry = t.entry.name
 	}
-	return fmt.Sprintf("%s by %d of %q maxAge %v source %q builder %q %q level %d type %q parameters %q covers %v severities %q attestation %q cel %q",
-		d.word, d.threshold, spoken(d.by), d.maxAge, t.source, t.builder, entry, t.level, t.buildType, t.parameters, d.coverage, d.severities, d.kind, d.expression.source)
+	return fmt.Sprintf("%s by %d of %q maxAge %v source %q builder %q %q level %d type %q parameters %q covers %v severities %q attestation %q cel %q product %q",
+		d.word, d.threshold, spoken(d.by), d.maxAge, t.source, t.builder, entry, t.level, t.buildType, t.parameters, d.coverage, d.severities, d.kind, d.expression.source, d.product)
 }

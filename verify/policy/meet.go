@@ -48,6 +48,10 @@ func (e *evaluation) demand(d demand) {
 		e.out.findings = append(e.out.findings, f)
 		return
 	}
+	if d.word == layout {
+		e.layout(d, f)
+		return
+	}
 	good, bad, strangers := e.sort(d)
 	met := match(good)
 	switch {

@@ -28,6 +28,7 @@
 //	  vulnerabilities: {by, threshold, maxAge, deny: [critical, high, medium, low]}
 //	  attestation:     {by, threshold, maxAge, type: URL, cel: EXPRESSION}
 //	  pin:             {by, threshold, maxAge}        # servers only
+//	  layout:          {by, threshold, product: NAME} # in-toto; by names keys
 //
 // A key file is named relative to the policy file's folder, or absolutely.
 //
@@ -61,8 +62,13 @@
 // which the report's signer states. A signature demand is met by cosign's signature predicate
 // (by OpenSSF's for models), never by another attestation of the same signer.
 //
+// A layout demand is met by an in-toto layout that threshold of by signed, whose
+// steps were all done as it prescribes (package steps), and whose last step made a
+// product of that name with the sha256 of the artifact: of its manifest or index, or
+// a model's digest.
+//
 // What is not checked: that a signature is genuine (package evidence makes
-// Claims), that the tree is the artifact's (the caller's word), and whether an
+// Claims, and package steps Outcomes), that the tree is the artifact's (the caller's word), and whether an
 // operator should believe an identity.
 package policy
 
@@ -114,6 +120,7 @@ const (
 	vulnerabilities word = "vulnerabilities"
 	attestation     word = "attestation"
 	pin             word = "pin"
+	layout          word = "layout"
 )
 
 // demand is one entry of require.
@@ -130,6 +137,7 @@ type demand struct {
 	severities []string      // vulnerabilities
 	kind       string        // attestation: the predicate type
 	expression expression    // attestation
+	product    string        // layout
 }
 
 // Zero reports whether the policy was made by anything but this package.

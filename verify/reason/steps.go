@@ -30,7 +30,7 @@ const (
 )
 
 var stepsRows = []Row{
-	{InTotoLayoutAbsent, Denied, "the policy demands an in-toto layout, and none was given", "verify/policy TestLayout/absent"},
+	{InTotoLayoutAbsent, Denied, "the policy demands an in-toto layout, and none was given", "verify/policy TestEvaluate/intoto-layout-absent"},
 	{InTotoLayoutMalformed, Denied, "a file is no in-toto layout, or one that readers could understand differently", "verify/steps TestLayoutMalformed"},
 	{InTotoLayoutUnsigned, Denied, "nobody signed the layout", "verify/steps TestN46LayoutUnsigned"},
 	{InTotoLayoutWrongSigner, Denied, "the layout is signed by nobody whom the policy names", "verify/steps TestN46LayoutOfAnother"},
@@ -50,6 +50,6 @@ var stepsRows = []Row{
 	{InTotoArtifactRule, Denied, "a step took or made something that its layout's rules do not allow", "verify/steps TestArtifactRules"},
 	{InTotoSublayoutUnauthorized, Denied, "a sublayout is signed by somebody who is no functionary of its step", "verify/steps TestN49SublayoutByUnauthorisedKey"},
 	{InTotoSublayoutDepth, Denied, "sublayouts nest too deep", "verify/steps TestSublayoutDepth"},
-	{InTotoProductAbsent, Denied, "the last step made nothing of the name that the policy demands", "verify/policy TestLayout/product-absent"},
-	{InTotoProductMismatch, Denied, "the product of that name is not the artifact", "verify/policy TestLayout/product-mismatch"},
+	{InTotoProductAbsent, Denied, "the last step made nothing of the name that the policy demands", "verify/policy TestEvaluate/intoto-product-absent"},
+	{InTotoProductMismatch, Denied, "the product of that name is not the artifact", "verify/policy TestEvaluate/intoto-product-mismatch"},
 }

@@ -19,10 +19,10 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
-const (
-	maxFile       = 4 << 20 // bytes of a layout or link
-	maxSignatures = 64
-)
+// MaxSize caps a layout or link, in bytes.
+const MaxSize = 4 << 20
+
+const maxSignatures = 64
 
 // document is a layout or link that was parsed, and of which nothing is proved.
 // It is in-toto-golang's Metadata, without the parts of that which sign, write
@@ -48,8 +48,8 @@ func parse(what string, raw []byte, code reason.Code) (document, error) {
 	bad := func(expected, found string, err error) (document, error) {
 		return document{}, &reason.Error{Code: code, What: "parse " + what, Expected: expected, Found: found, Err: err}
 	}
-	if len(raw) > maxFile {
-		return bad(fmt.Sprintf("at most %d bytes", maxFile), fmt.Sprintf("%d", len(raw)), nil)
+	if len(raw) > MaxSize {
+		return bad(fmt.Sprintf("at most %d bytes", MaxSize), fmt.Sprintf("%d", len(raw)), nil)
 	}
 	var b both
 	if err := content.DecodeJSON(what, raw, &b); err != nil {

@@ -21,7 +21,7 @@ const (
 func ReadLinks(folder fs.FS) (map[string][]byte, error) {
 	r := reader{folder: folder, links: map[string][]byte{}}
 	if err := r.read(".", 1); err != nil {
-		return nil, &reason.Error{Code: reason.FileUnreadable, What: "read the in-toto links", Expected: fmt.Sprintf("at most %d files STEP.KEYID.link of %d bytes, %d in all", maxLinks, maxFile, maxTotal),
+		return nil, &reason.Error{Code: reason.FileUnreadable, What: "read the in-toto links", Expected: fmt.Sprintf("at most %d files STEP.KEYID.link of %d bytes, %d in all", maxLinks, MaxSize, maxTotal),
 			Err: err, Next: "name the folder of the links: --links DIR"}
 	}
 	return r.links, nil
@@ -73,11 +73,11 @@ func (r *reader) file(at string) error {
 		return err
 	}
 	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	raw, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
 	if err != nil {
 		return err
 	}
-	if r.total += int64(len(raw)); len(raw) > maxFile || r.total > maxTotal {
+	if r.total += int64(len(raw)); len(raw) > MaxSize || r.total > maxTotal {
 		return fmt.Errorf("%s is too large", at)
 	}
 	r.links[at] = raw

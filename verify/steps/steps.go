@@ -67,8 +67,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Type is what a layout is called beside the predicate types of attestations.
-const Type = "https://in-toto.io/Layout/v1"
+// Type is what a layout is called beside the predicate types of attestations. in-toto
+// has no such type for one.
+const Type = "in-toto layout"
 
 // Files are a layout and its links, as they were read; nothing of them is proved
 // or even parsed. Links are named by their path below the folder of links:
