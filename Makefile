@@ -16,6 +16,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1767225600)
 FUZZTIME ?= 5s
 TESTFLAGS ?=
+VECTORS ?= ../shared/vectors
 TESTCGO := 0
 
 RUNC := v1.5.2
@@ -49,7 +50,7 @@ LINT := .cache/tools/golangci-lint
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## Build
 
@@ -128,6 +129,10 @@ forms: .cache/testbin/loop/ztlaunch .cache/testbin/extracted/ztlaunch images $(S
 		go test -json -count=1 -timeout 15m ./cmd/ztlaunch | $(SUM); \
 		bash testdata/demo/demo.sh >.cache/demo-$$form.log 2>&1 || { cat .cache/demo-$$form.log; exit 1; }; \
 	done
+
+.PHONY: conformance
+conformance: $(SUM) ## decide every case of the vectors in VECTORS (../shared/vectors)
+	@.ci/conformance.sh $(SUM) '$(abspath $(VECTORS))'
 
 .PHONY: race
 race: ## the same under the race detector

@@ -109,7 +109,7 @@ func (e *evaluation) product(d demand, f Finding, met []Identity) {
 		f.Signers = append(f.Signers, id.name)
 	}
 	f.Evidence = []digest.Digest{o.Layout()}
-	f.Found = fmt.Sprintf("%s, of %s, after %d steps", made, lastStep(o), len(o.Steps()))
+	f.Found = fmt.Sprintf("%s, of %s; steps: %d", made, lastStep(o), len(o.Steps()))
 	e.ends(o.Until())
 	e.out.met++
 	e.pass(f)

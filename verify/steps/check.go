@@ -206,7 +206,7 @@ func (at place) demands(l in_toto.Layout) error {
 func (c *check) step(l in_toto.Layout, s in_toto.Step, at place) (map[string]in_toto.Metadata, error) {
 	files := c.files(at.folder + s.Name)
 	if len(files) == 0 {
-		return nil, &reason.Error{Code: reason.InTotoLinkAbsent, What: at.what("step", s.Name), Expected: fmt.Sprintf("%s.KEYID.link of %d functionaries", at.folder+s.Name, s.Threshold),
+		return nil, &reason.Error{Code: reason.InTotoLinkAbsent, What: at.what("step", s.Name), Expected: fmt.Sprintf("%s.KEYID.link of %d of its functionaries", at.folder+s.Name, s.Threshold),
 			Found: fmt.Sprintf("none among %d links", len(c.links)), Next: "name the folder of the links: --links DIR"}
 	}
 	found := map[string]in_toto.Metadata{}

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -137,6 +138,27 @@ func FuzzLink(f *testing.F) {
 				_ = place{}.artifacts(l, all)
 			}
 		}
+		quiet(t)
+	})
+}
+
+// FuzzRule: a rule of well-formed words never makes in-toto-golang crash or print,
+// whatever the artifacts are called.
+func FuzzRule(f *testing.F) {
+	for _, rule := range []string{"ALLOW\n[!a-z]*", "disallow\n*", "MATCH\n?\\*\nIN\na\nWITH\nMATERIALS\nIN\nb/c\nFROM\nfetch", "REQUIRE\nx", "ALLOW\n[]-a]", "CREATE\n[[*]"} {
+		f.Add(rule, "a/x")
+	}
+	quiet := silent(f)
+	f.Fuzz(func(t *testing.T, words, artifact string) {
+		rule := strings.Split(words, "\n")
+		link := in_toto.Link{Name: "fetch", Materials: map[string]in_toto.HashObj{artifact: {"sha256": strings.Trim(zeros, `"`)}}, Products: map[string]in_toto.HashObj{}}
+		if ruleShape(rule, []string{"fetch"}) != nil || linkShape(link) != nil {
+			return
+		}
+		link.Products = link.Materials
+		rules := [][]string{rule, {"DISALLOW", "*"}}
+		s := in_toto.Step{SupplyChainItem: in_toto.SupplyChainItem{Name: "fetch", ExpectedMaterials: rules, ExpectedProducts: rules}}
+		_ = place{}.artifacts(in_toto.Layout{Steps: []in_toto.Step{s}}, map[string]in_toto.Metadata{"fetch": document{payload: link}})
 		quiet(t)
 	})
 }
