@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -41,7 +42,7 @@ func (e *evaluation) layout(d demand, f Finding) {
 	given := "ztlaunch verify --layout FILE --links DIR " + reason.Word(e.in.Artifact.Ref().String())
 	switch why := e.in.LayoutRefused; {
 	case why != nil:
-		f.Code, f.Expected, f.Next = why.Code, why.Expected, why.Next
+		f.Code, f.Expected, f.Next = why.Code, why.Expected, cmp.Or(why.Next, why.Code.Next())
 		f.Found = strings.TrimPrefix(why.What, "check ") + ": " + why.Found
 		if why.Err != nil {
 			f.Found += why.Err.Error()
@@ -49,9 +50,6 @@ func (e *evaluation) layout(d demand, f Finding) {
 		f.Found = clip(f.Found)
 		if f.Expected == "" {
 			f.Expected = "an in-toto layout whose steps were done as it prescribes"
-		}
-		if f.Next == "" {
-			f.Next = given
 		}
 		e.fail(f)
 		return
@@ -75,11 +73,12 @@ func (e *evaluation) layout(d demand, f Finding) {
 	}
 }
 
-// layoutSigners are the identities that signed the layout, one for each key.
+// layoutSigners are the identities that signed the layout and may sign now, one for
+// each key.
 func (e *evaluation) layoutSigners(d demand) (met []Identity) {
 	for _, id := range d.by {
 		same := func(other Identity) bool { return other.key.ID() == id.key.ID() }
-		if !id.key.Zero() && slices.Contains(e.in.Layout.Signers(), id.key.ID()) && !slices.ContainsFunc(met, same) {
+		if !id.key.Zero() && id.key.Valid(e.in.Now) && slices.Contains(e.in.Layout.Signers(), id.key.ID()) && !slices.ContainsFunc(met, same) {
 			met = append(met, id)
 		}
 	}

@@ -60,6 +60,18 @@ func TestN46LayoutByOneOfTwoKeys(t *testing.T) {
 	}
 }
 
+// TestLayoutKeyWindow: an identity whose key may no longer sign is not met by the same
+// key under a name that may.
+func TestLayoutKeyWindow(t *testing.T) {
+	s := loadScene(t, "testdata/evaluate/ok-layout.txtar")
+	by := &s.policy.rules[1].demands[1].by[0]
+	by.key = by.key.Within(time.Time{}, now.Add(-time.Hour))
+	d := Evaluate(s.policy, s.in)
+	if all := d.Findings(); d.Allowed() || all[len(all)-1].Code != reason.InTotoLayoutWrongSigner {
+		t.Errorf("%s", show(d))
+	}
+}
+
 // TestLayoutProved: what a layout proves is in the decision, for locks and records.
 func TestLayoutProved(t *testing.T) {
 	s := loadScene(t, "testdata/evaluate/ok-layout-index.txtar")

@@ -509,11 +509,11 @@ func TestReadLinks(t *testing.T) {
 			t.Errorf("%s: %v, %d links", what, err, len(links))
 		}
 	}
-	if err := os.Symlink("/dev/zero", filepath.Join(dir, "zero.01234567.link")); err != nil {
+	if err := os.Symlink(os.DevNull, filepath.Join(dir, "null.01234567.link")); err != nil {
 		t.Fatal(err)
 	}
 	unreadable("a device")
-	if err := os.Remove(filepath.Join(dir, "zero.01234567.link")); err != nil {
+	if err := os.Remove(filepath.Join(dir, "null.01234567.link")); err != nil {
 		t.Fatal(err)
 	}
 	put("large.01234567.link", strings.Repeat(" ", 4<<20+1))

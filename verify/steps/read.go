@@ -72,7 +72,7 @@ func (r *reader) file(at string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	raw, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
 	if err != nil {
 		return err

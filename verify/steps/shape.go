@@ -19,7 +19,7 @@ import (
 
 const (
 	maxSteps     = 256
-	maxRules     = 4096 // of a step
+	maxRules     = 512 // of a step
 	maxKeys      = 1024
 	maxArtifacts = 65536 // of a link, materials and products alike
 	maxName      = 4096  // bytes
