@@ -16,6 +16,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1767225600)
 FUZZTIME ?= 5s
 TESTFLAGS ?=
+VECTORS ?= ../shared/vectors
 TESTCGO := 0
 
 RUNC := v1.5.2
@@ -49,7 +50,7 @@ LINT := .cache/tools/golangci-lint
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## Build
 
@@ -141,6 +142,9 @@ cross: setup ## build for macOS and Windows, and vet each with its tests
 		go vet $(PORTABLE); \
 		echo "$$system: builds, and its tests compile"; \
 	done
+.PHONY: conformance
+conformance: $(SUM) ## decide every case of the vectors in VECTORS (../shared/vectors)
+	@.ci/conformance.sh $(SUM) '$(abspath $(VECTORS))'
 
 .PHONY: race
 race: ## the same under the race detector

@@ -13,7 +13,7 @@ require (
 	github.com/google/cel-go v0.31.0 // policy conditions that typed fields cannot say
 	github.com/google/certificate-transparency-go v1.3.3 // SCTs of the in-memory Sigstore, tests only
 	github.com/google/go-containerregistry v0.22.1 // registry transport, names and credentials
-	github.com/in-toto/in-toto-golang v0.11.0 // in-toto statement and DSSE constants
+	github.com/in-toto/in-toto-golang v0.11.0 // in-toto statements, layouts and links
 	github.com/klauspost/compress v1.20.3 // zstd layers
 	github.com/moby/profiles/seccomp v0.2.4 // the list that profiles.Default starts from, at generate time
 	github.com/modelcontextprotocol/go-sdk v1.8.0 // the MCP client and server that tests and agents use
@@ -23,7 +23,7 @@ require (
 	github.com/rogpeppe/go-internal v1.16.0 // testscript, tests only
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // holds policies against the published schema, tests only
 	github.com/schollz/progressbar/v3 v3.19.1 // progress; its libraries do nothing at start, unlike go-runewidth under the others
-	github.com/secure-systems-lab/go-securesystemslib v0.11.1 // DSSE's pre-authentication encoding
+	github.com/secure-systems-lab/go-securesystemslib v0.11.1 // DSSE: its encoding, and signatures of in-toto layouts
 	github.com/sigstore/cosign/v2 v2.6.5 // cosign's key files and predicate types
 	github.com/sigstore/protobuf-specs v0.5.2 // the bundle's types
 	github.com/sigstore/rekor-tiles/v2 v2.3.0 // log entries of the in-memory Sigstore, tests only

@@ -22,7 +22,8 @@ func Model(ctx context.Context, ref artifact.Reference, in Inputs) (r Report, fo
 		return Report{}, "", err
 	}
 	r = Report{Artifact: found.Artifact, Tree: found.Tree, Claims: []evidence.Claim{found.Claim}, Local: true}
-	r.Decision = policy.Evaluate(in.Policy, policy.Input{Artifact: r.Artifact, Tree: r.Tree, Claims: r.Claims,
-		Now: in.Now, Purpose: in.Purpose, Root: in.Root.Digest(), Feed: in.Feed})
+	input := policy.Input{Artifact: r.Artifact, Tree: r.Tree, Claims: r.Claims, Now: in.Now, Purpose: in.Purpose, Root: in.Root.Digest(), Feed: in.Feed}
+	input.Layout, input.LayoutRefused = layout(in)
+	r.Decision = policy.Evaluate(in.Policy, input)
 	return r, found.Folder, nil
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/fetch"
 	"github.com/ztlaunch/ztlaunch/verify/policy"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/steps"
 	"github.com/ztlaunch/ztlaunch/verify/tree"
 	"github.com/ztlaunch/ztlaunch/verify/trust"
 )
@@ -44,6 +45,7 @@ type Inputs struct {
 	Now     time.Time
 	Purpose policy.Purpose
 	Scan    Scanner
+	Layout  steps.Files // an in-toto layout that was given, and its links
 }
 
 // Report is what verification found.
@@ -92,6 +94,7 @@ func gather(found fetch.Result, in Inputs) (policy.Input, error) {
 	}
 	input.Places = places(found.Attachments)
 	input.Claims, input.Unproved = prove(found.Attachments, in.Root, found.Artifact.Subjects(), in.Now)
+	input.Layout, input.LayoutRefused = layout(in)
 	input.Coverages, err = coverages(input.Claims, t, in.Fetch.Store)
 	return input, err
 }
@@ -131,6 +134,23 @@ func prove(attached []fetch.Attachment, root trust.Root, subjects []digest.Diges
 		unproved = append(unproved, u)
 	}
 	return proved, unproved
+}
+
+// layout checks the in-toto layout that was given. One that does not prove is no
+// error: a policy decides what that means.
+func layout(in Inputs) (steps.Outcome, *reason.Error) {
+	if in.Layout.Zero() {
+		return steps.Outcome{}, nil
+	}
+	o, err := steps.Check(in.Layout, in.Root.Keys(), in.Now)
+	if err == nil {
+		return o, nil
+	}
+	why, ok := reason.Of(err)
+	if !ok {
+		why = &reason.Error{Code: reason.InternalFault, What: "check the in-toto layout", Err: err}
+	}
+	return steps.Outcome{}, why
 }
 
 // treeKind names how a Tree is derived from layers; it changes with the rules of

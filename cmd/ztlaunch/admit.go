@@ -36,6 +36,7 @@ func (r *runner) admit(ctx context.Context, d dirs, ref artifact.Reference) (adm
 	if err != nil {
 		return admitted{}, r.deny(err, nil)
 	}
+	in.Layout = r.layout
 	a := admitted{store: in.Fetch.Store}
 	var report verify.Report
 	var pinned admit.Entry

@@ -59,6 +59,11 @@ func envelopes(r verify.Report) []digest.Digest {
 	for _, c := range r.Claims {
 		all = append(all, c.Envelope())
 	}
+	for _, p := range r.Decision.Proved() { // an in-toto layout is no claim
+		if !slices.Contains(all, p.Envelope) {
+			all = append(all, p.Envelope)
+		}
+	}
 	return all
 }
 

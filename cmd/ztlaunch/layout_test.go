@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
 const module = "github.com/ztlaunch/ztlaunch"
@@ -52,11 +54,12 @@ func TestRooms(t *testing.T) {
 		"os/exec":  {"launch/runc", "launch/host", "launch/keeper", "launch/rootfs", "launch/outer", "cmd/ztlaunch"},
 		"github.com/sigstore/sigstore-go/pkg/verify": {"verify/evidence"},
 		"github.com/sigstore/sigstore-go/pkg/root":   {"verify/evidence", "verify/trust"},
+		"github.com/in-toto/in-toto-golang/in_toto":  {"verify/steps", "verify/sign"}, // sign takes types alone
 	}
 	pure := []string{"verify/policy", "verify/policy/fixture", "verify/admit", "verify/tree", "launch/plan"}
 	leaves := []string{"verify/artifact", "verify/content", "verify/tree", "verify/trust", "verify/sign", "launch/audit", "launch/host",
-		"launch/program", "launch/userns", "launch/runc", "launch/keeper", "launch/outer", "sbom", "profiles", "verify/reason", "verify/file", "launch/egress", "launch/mcp"}
-	mayImport := map[string][]string{"verify/tree": {"verify/content"}, "launch/runc": {"launch/program"}, "launch/keeper": {"launch/program", "launch/userns"}}
+		"launch/program", "launch/userns", "launch/runc", "launch/keeper", "launch/outer", "sbom", "profiles", "verify/reason", "verify/file", "verify/steps", "launch/egress", "launch/mcp"}
+	mayImport := map[string][]string{"verify/steps": {"verify/content", "verify/trust"}, "verify/tree": {"verify/content"}, "launch/runc": {"launch/program"}, "launch/keeper": {"launch/program", "launch/userns"}}
 	for _, p := range packages(t) {
 		if slices.Contains(tests, p.ImportPath) {
 			continue
@@ -112,5 +115,33 @@ func TestSupposedInFixturesOnly(t *testing.T) {
 		if slices.Contains(p.Imports, module+"/verify/policy/fixture") && p.ImportPath != "cmd/ztlaunch" {
 			t.Errorf("%s imports fixtures", p.ImportPath)
 		}
+	}
+}
+
+// TestN44NothingRunsInspections: no code of ours so much as names what in
+// in-toto-golang runs a layout's commands, or runs commands at all.
+func TestN44NothingRunsInspections(t *testing.T) {
+	calls := 0
+	for _, room := range []string{"verify", "cmd", "launch", "sbom", "profiles"} {
+		for _, file := range sources(t, filepath.Join("..", "..", room)) {
+			ast.Inspect(parseGo(t, file), func(n ast.Node) bool {
+				call, ok := n.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				if of, ok := call.X.(*ast.Ident); !ok || of.Name != "in_toto" {
+					return true
+				}
+				calls++
+				if slices.Contains([]string{"InTotoVerify", "InTotoVerifyWithDirectory", "RunInspections", "VerifySublayouts", "VerifyStepCommandAlignment",
+					"InTotoRun", "RunCommand", "InTotoRecordStart", "InTotoRecordStop", "InTotoMatchProducts"}, call.Sel.Name) {
+					t.Errorf("%s: in_toto.%s, where a layout is refused with %s", file, call.Sel.Name, reason.InTotoInspection)
+				}
+				return true
+			})
+		}
+	}
+	if calls < 10 {
+		t.Errorf("only %d uses of in-toto-golang were seen", calls)
 	}
 }

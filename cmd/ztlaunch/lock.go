@@ -35,10 +35,12 @@ func lockVerb(ctx context.Context, w world, args []string) int {
 	fs := newFlags("lock", true)
 	var t trustFlags
 	var from fetchFlags
+	var chain layoutFlags
 	update := fs.Bool("update", false, "ask the registry again, decide anew, and lock the tag to what it leads to")
 	kind := fs.String("kind", "image", "image or server: what the tag is locked as")
 	t.declare(fs)
 	from.declare(fs)
+	chain.declare(fs)
 	if err := w.parse(fs, "--update REF", args); err != nil {
 		return w.parsed("lock", err)
 	}
@@ -60,7 +62,7 @@ func lockVerb(ctx context.Context, w world, args []string) int {
 		return w.fail("lock", err)
 	}
 	defer func() { _ = log.Close() }() // every record was synced when it was written
-	l, told, err := w.relock(ctx, ref, &t, &from, log)
+	l, told, err := w.relock(ctx, ref, &t, &from, chain, log)
 	if err != nil {
 		rec := audit.Record{Time: w.now(), Kind: audit.Denial, Actor: actor(), Verb: "lock",
 			Parts: []audit.Part{{Role: ref.Kind().String(), Name: ref.String()}}}
@@ -81,9 +83,12 @@ func lockVerb(ctx context.Context, w world, args []string) int {
 
 // relock decides about a tag as run would. The record comes before the lock; told
 // says that a denial is on record already.
-func (w world) relock(ctx context.Context, ref artifact.Reference, t *trustFlags, from *fetchFlags, log *audit.Log) (l relocked, told bool, err error) {
+func (w world) relock(ctx context.Context, ref artifact.Reference, t *trustFlags, from *fetchFlags, chain layoutFlags, log *audit.Log) (l relocked, told bool, err error) {
 	in, err := w.inputs(t, from, policy.Run, ref)
 	if err != nil {
+		return relocked{}, false, err
+	}
+	if in.Layout, err = chain.files(); err != nil {
 		return relocked{}, false, err
 	}
 	in.Fetch.Pull = fetch.Always

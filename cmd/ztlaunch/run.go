@@ -22,6 +22,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/launch/plan"
 	"github.com/ztlaunch/ztlaunch/profiles"
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/steps"
 )
 
 // runVerb verifies, admits and launches. This file is the only place where
@@ -76,6 +77,7 @@ type runner struct {
 	unfit   error // why this process cannot launch
 	outcome outcome
 	subject artifact.Reference // of the image, once it is read
+	layout  steps.Files        // what --layout and --links name
 	programs
 
 	mu      sync.Mutex
@@ -131,6 +133,9 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 		ask, err = task.merge(ask)
 	}
 	if err != nil {
+		return 125, r.deny(err, nil)
+	}
+	if r.layout, err = r.flags.files(); err != nil {
 		return 125, r.deny(err, nil)
 	}
 	ask.Own = d.own()

@@ -19,6 +19,7 @@ import (
 type runFlags struct {
 	trustFlags
 	fetchFlags
+	layoutFlags
 	env, envFiles, volumes, mounts, tmpfs, labels, models, unsafe []string
 	caps                                                          []string
 	workDir, user, name, entrypoint, network, hostname            string
@@ -62,6 +63,7 @@ func (f *runFlags) flags() *pflag.FlagSet {
 	fs.StringArrayVar(&f.unsafe, "unsafe", nil, "no-limits: run where nothing can bound memory and processors; recorded")
 	f.fetchFlags.declare(fs)
 	f.trustFlags.declare(fs)
+	f.layoutFlags.declare(fs)
 	for _, r := range refusedFlags {
 		if r.boolean {
 			fs.BoolP(r.name, r.short, false, "")

@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 //	agrees [CODE]     the last zt printed one JSON object whose exit is its status
 //	layout DIR [OS/ARCH]  make an image of one file
 //	registry NAME     serve an empty registry; $NAME is its address
+//	chain IMAGE DIR [inspect | expired]  an in-toto layout by owner.pub, and the links of its two steps, which made IMAGE
 //	closed NAME       $NAME is an address that nobody listens at
 func TestScript(t *testing.T) {
 	testscript.Run(t, params("testdata/script", nil))
@@ -95,6 +96,7 @@ func params(dir string, l *lab) testscript.Params {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"zt": zt, "refused": refused, "agrees": agrees, "layout": makeLayout, "registry": serveRegistry, "closed": closedPort, "image": boxImage,
+			"chain": makeChain,
 		},
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/policy"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/report"
+	"github.com/ztlaunch/ztlaunch/verify/steps"
 )
 
 // verifyVerb makes the decision that run would make, and runs nothing.
@@ -17,11 +18,13 @@ func verifyVerb(ctx context.Context, w world, args []string) int {
 	fs := newFlags("verify", true)
 	var t trustFlags
 	var from fetchFlags
+	var chain layoutFlags
 	audited := fs.Bool("audit", false, "record each decision in the audit log")
 	as := fs.String("as", "", "the name that the policy knows a folder or archive by")
 	kind := fs.String("kind", "image", "image or server: by which rules an image is judged")
 	t.declare(fs)
 	from.declare(fs)
+	chain.declare(fs)
 	if err := w.parse(fs, "[flags] REF...", args); err != nil {
 		return w.parsed("verify", err)
 	}
@@ -36,16 +39,19 @@ func verifyVerb(ctx context.Context, w world, args []string) int {
 		}
 		defer func() { _ = log.Close() }() // every record was synced when it was written
 	}
+	files, err := chain.files()
+	if err != nil {
+		return w.fail("verify", err)
+	}
 	var all []report.Verdict
 	for _, word := range fs.Args() {
-		v, err := w.verdict(ctx, word, *as, *kind, &t, &from, log)
+		v, err := w.verdict(ctx, word, *as, *kind, &t, &from, files, log)
 		if err != nil {
 			v = report.Failed(word, err)
 		}
 		all = append(all, v)
 	}
 	exit := report.Exit(all...)
-	var err error
 	if w.json {
 		var raw []byte
 		if raw, err = report.JSON(all...); err == nil {
@@ -62,7 +68,7 @@ func verifyVerb(ctx context.Context, w world, args []string) int {
 }
 
 // verdict decides about one reference.
-func (w world) verdict(ctx context.Context, word, as, kind string, t *trustFlags, from *fetchFlags, log *audit.Log) (report.Verdict, error) {
+func (w world) verdict(ctx context.Context, word, as, kind string, t *trustFlags, from *fetchFlags, chain steps.Files, log *audit.Log) (report.Verdict, error) {
 	ref, err := parseRef(word, as)
 	if err != nil {
 		return report.Verdict{}, err
@@ -74,6 +80,7 @@ func (w world) verdict(ctx context.Context, word, as, kind string, t *trustFlags
 	if err != nil {
 		return report.Verdict{}, err
 	}
+	in.Layout = chain
 	var r verify.Report
 	switch ref.Kind() {
 	case artifact.Image, artifact.MCP:

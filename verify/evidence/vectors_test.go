@@ -14,22 +14,8 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/trust"
+	"github.com/ztlaunch/ztlaunch/verify/verifytest"
 )
-
-// vectors is the folder of test vectors that nobody here wrote, or "" where
-// it is absent and not required.
-func vectors(t *testing.T, name string) string {
-	t.Helper()
-	dir := filepath.Join("..", "..", "..", "shared", "vectors", name)
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if os.Getenv("ZTLAUNCH_VECTORS") == "require" {
-			t.Fatalf("vectors: %s is required", dir)
-		}
-		t.Log("vectors: absent")
-		return ""
-	}
-	return dir
-}
 
 // read is a file of a case, or other where the case has none.
 func read(t *testing.T, path string, other func() []byte) []byte {
@@ -48,7 +34,7 @@ func read(t *testing.T, path string, other func() []byte) []byte {
 // verification through Parse and CheckBlob. Every verdict must agree; the
 // reason of each refusal is ours.
 func TestSigstoreVectors(t *testing.T) {
-	dir := vectors(t, "sigstore-bundle-verify")
+	dir := verifytest.Vectors(t, "sigstore-bundle-verify")
 	if dir == "" {
 		return
 	}
@@ -165,7 +151,7 @@ var because = map[string]reason.Code{
 // that they all share, in both forms in which a bundle has named it, and
 // keyless against the public-good root.
 func TestModelVectors(t *testing.T) {
-	dir := vectors(t, "model-signing")
+	dir := verifytest.Vectors(t, "model-signing")
 	if dir == "" {
 		return
 	}

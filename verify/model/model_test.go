@@ -18,6 +18,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/tree"
 	"github.com/ztlaunch/ztlaunch/verify/trust"
+	"github.com/ztlaunch/ztlaunch/verify/verifytest"
 )
 
 // TestVerify accepts each curve and makes exactly the signed files of it.
@@ -178,14 +179,13 @@ func TestSingleFile(t *testing.T) {
 // TestVectors verifies the released formats that others signed. They are read in
 // place, beside the project.
 func TestVectors(t *testing.T) {
-	const folder = "../../../shared/vectors/model-signing"
+	folder := verifytest.Vectors(t, "model-signing")
+	if folder == "" {
+		return
+	}
 	text, err := os.ReadFile(folder + "/keys/certificate/signing-key-pub.pem")
 	if err != nil {
-		if os.Getenv("ZTLAUNCH_VECTORS") == "require" {
-			t.Fatal(err)
-		}
-		t.Log("vectors: absent")
-		return
+		t.Fatal(err)
 	}
 	key, err := trust.ParseKey(text[strings.Index(string(text), "-----BEGIN"):])
 	if err != nil {
@@ -197,37 +197,39 @@ func TestVectors(t *testing.T) {
 	}
 	cases := map[string]int{}
 	for _, dir := range found {
-		version, method, _ := strings.Cut(filepath.Base(dir), "-")
-		path, o := dir, Options{}
-		if version == "v1.0.1" {
-			o.Ignore = []string{"ignore-me"} // not recorded before 1.1.0
-		}
-		if _, err := os.Stat(dir + "/signme-2"); err != nil {
-			path += "/signme-1" // one file, signed as such
-		}
-		sig, from, err := Signature(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.Ref, o.Signature = ref(t, path), from
-		got, err := Verify(context.Background(), sig, trust.Embedded().With(key), now, o)
-		e, _ := reason.Of(err)
-		switch {
-		case method == "certificate" && (e == nil || e.Code != reason.ModelCertificate):
-			t.Errorf("%s: %v", filepath.Base(dir), err)
-		case method == "elliptic-key" && (err != nil || got.Claim.Signer().Key != key.ID()):
-			t.Errorf("%s: %v", filepath.Base(dir), err)
-		case method == "sigstore" && (err != nil || got.Claim.Signer().SAN != "stefanb@us.ibm.com"):
-			t.Errorf("%s: %v", filepath.Base(dir), err)
-		}
-		cases[method]++
-		if method == "certificate" {
-			continue
-		}
-		_, err = Verify(context.Background(), sig, newSigner(t, elliptic.P384()).root(), now, o)
-		if e, ok := reason.Of(err); !ok || e.Code.Class() != reason.Denied {
-			t.Errorf("%s with another key: %v", filepath.Base(dir), err)
-		}
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			version, method, _ := strings.Cut(filepath.Base(dir), "-")
+			path, o := dir, Options{}
+			if version == "v1.0.1" {
+				o.Ignore = []string{"ignore-me"} // not recorded before 1.1.0
+			}
+			if _, err := os.Stat(dir + "/signme-2"); err != nil {
+				path += "/signme-1" // one file, signed as such
+			}
+			sig, from, err := Signature(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Ref, o.Signature = ref(t, path), from
+			got, err := Verify(context.Background(), sig, trust.Embedded().With(key), now, o)
+			e, _ := reason.Of(err)
+			switch {
+			case method == "certificate" && (e == nil || e.Code != reason.ModelCertificate):
+				t.Errorf("%v", err)
+			case method == "elliptic-key" && (err != nil || got.Claim.Signer().Key != key.ID()):
+				t.Errorf("%v", err)
+			case method == "sigstore" && (err != nil || got.Claim.Signer().SAN != "stefanb@us.ibm.com"):
+				t.Errorf("%v", err)
+			}
+			cases[method]++
+			if method == "certificate" {
+				return
+			}
+			_, err = Verify(context.Background(), sig, newSigner(t, elliptic.P384()).root(), now, o)
+			if e, ok := reason.Of(err); !ok || e.Code.Class() != reason.Denied {
+				t.Errorf("with another key: %v", err)
+			}
+		})
 	}
 	if cases["elliptic-key"] < 4 || cases["sigstore"] < 4 || cases["certificate"] < 5 {
 		t.Errorf("cases: %v", cases)

@@ -149,6 +149,9 @@ func newScene(t testing.TB, a *txtar.Archive) scene {
 		s.in.Unproved = append(s.in.Unproved, Unproved{Envelope: otherSum, Where: "referrers-api", Type: types[f[0]],
 			Err: &reason.Error{Code: reason.Code(f[1]), What: "prove envelope"}})
 	}
+	for _, line := range set["layout"] {
+		s.layout(t, line, root)
+	}
 	for _, line := range set["problem"] {
 		s.in.Problems = append(s.in.Problems, &reason.Error{Code: reason.Code(line), What: "list referrers", Next: "try again later"})
 	}

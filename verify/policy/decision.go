@@ -139,7 +139,11 @@ func (d Decision) Denied(feed Feed, now time.Time) error {
 	}
 	why := feed.part(d.parts)
 	for _, p := range d.proved {
-		if why == nil {
+		switch {
+		case why != nil:
+		case p.claim.Zero(): // an in-toto layout
+			why = feed.signer(p.Signer)
+		default:
 			why = feed.claim(p.claim)
 		}
 	}

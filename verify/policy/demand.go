@@ -92,9 +92,10 @@ func (r *reader) demand(u rule, i int, n form.Node) (d demand) {
 			}
 			r.common(&d, pin, v, fields{})
 		},
+		"layout": func(v form.Node) { r.layout(&d, v) },
 	})
 	if d.word == "" {
-		n.Fail(reason.FormMissingKey, "signature, provenance, sbom, vulnerabilities, attestation or pin", "none of them", "")
+		n.Fail(reason.FormMissingKey, "signature, provenance, sbom, vulnerabilities, attestation, pin or layout", "none of them", "")
 	}
 	return d
 }

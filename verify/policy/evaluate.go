@@ -11,6 +11,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/steps"
 	"github.com/ztlaunch/ztlaunch/verify/tree"
 )
 
@@ -28,10 +29,14 @@ type Input struct {
 	// Formats is the format of each file of a model, by content and path;
 	// Plain for a file that holds no weights.
 	Formats map[string]string
-	Now     time.Time
-	Purpose Purpose
-	Root    digest.Digest // of the trust.Root that proved the claims
-	Feed    Feed
+	// Layout is the in-toto layout that was given, proved; LayoutRefused is why it
+	// does not prove. Without a layout both are zero.
+	Layout        steps.Outcome
+	LayoutRefused *reason.Error
+	Now           time.Time
+	Purpose       Purpose
+	Root          digest.Digest // of the trust.Root that proved the claims
+	Feed          Feed
 
 	rehearsal bool // Rehearse asks: claims may be supposed
 }
@@ -65,6 +70,7 @@ func Evaluate(p Policy, in Input) Decision {
 			e.rule(r)
 		}
 	}
+	e.spare()
 	return e.out
 }
 
@@ -98,6 +104,7 @@ type evaluation struct {
 	in     Input
 	rules  []rule  // that apply
 	met    []basis // of the rule at hand
+	asked  bool    // for a layout
 	out    Decision
 }
 

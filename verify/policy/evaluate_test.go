@@ -143,7 +143,7 @@ func TestEachDemandBites(t *testing.T) {
 			}
 		}
 	}
-	for _, w := range []word{signature, provenance, bill, vulnerabilities, attestation, pin} {
+	for _, w := range []word{signature, provenance, bill, vulnerabilities, attestation, pin, layout} {
 		if !bites[string(w)] {
 			t.Errorf("no case is denied by a %s demand alone", w)
 		}

@@ -221,7 +221,7 @@ func (feed Feed) claim(c evidence.Claim) *fault {
 	}
 	who := c.Signer()
 	for _, s := range feed.signers {
-		if s.is(who) && !spared(s.since) {
+		if (s.is(who) || s.is(evidence.Signer{Key: c.Key()})) && !spared(s.since) {
 			return &fault{reason.SignerDenied, "a signer that " + feed.title() + " does not name", clip(who.String()) + detail(s.since, s.reason),
 				"have it signed anew by somebody else, whom the policy then names in by:"}
 		}
@@ -245,4 +245,15 @@ func (feed Feed) claim(c evidence.Claim) *fault {
 			"have it signed anew, in another log"}
 	}
 	return denied
+}
+
+// signer says why somebody who signed at no proved time is denied, nil if nobody says so.
+func (feed Feed) signer(who evidence.Signer) *fault {
+	for _, s := range feed.signers {
+		if s.is(who) {
+			return &fault{reason.SignerDenied, "a signer that " + feed.title() + " does not name", clip(who.String()) + ": " + clip(s.reason),
+				"have it signed anew by somebody else, whom the policy then names in by:"}
+		}
+	}
+	return nil
 }

@@ -40,6 +40,6 @@ func (d demand) text() string {
 	if t.entry != nil {
 		entry = t.entry.name
 	}
-	return fmt.Sprintf("%s by %d of %q logs %d maxAge %v minimumAge %v source %q builder %q %q level %d type %q ref %q parameters %#v covers %v severities %q attestation %q cel %q",
-		d.word, d.threshold, spoken(d.by), d.logs, d.maxAge, d.minimumAge, t.source, t.builder, entry, t.level, t.buildType, t.ref, t.parameters, d.coverage, d.severities, d.kind, d.expression.source)
+	return fmt.Sprintf("%s by %d of %q logs %d maxAge %v minimumAge %v source %q builder %q %q level %d type %q ref %q parameters %#v covers %v severities %q attestation %q cel %q product %q",
+		d.word, d.threshold, spoken(d.by), d.logs, d.maxAge, d.minimumAge, t.source, t.builder, entry, t.level, t.buildType, t.ref, t.parameters, d.coverage, d.severities, d.kind, d.expression.source, d.product)
 }

@@ -46,6 +46,10 @@ func (e *evaluation) demand(d demand) {
 		e.out.findings = append(e.out.findings, f)
 		return
 	}
+	if d.word == layout {
+		e.layout(d, f)
+		return
+	}
 	good, bad, strangers := e.sort(d)
 	met := match(bundles(good))
 	legacy := len(met) < d.threshold && len(good) > 0

@@ -33,6 +33,7 @@
 //	  vulnerabilities: {deny: [critical, high, medium, low]}
 //	  attestation:     {type: URL, cel: EXPRESSION}
 //	  pin:             {}        # servers only
+//	  layout:          {product: NAME}        # in-toto; by names keys, and no logs or ages
 //	COMMON:  by: [NAME] | {any: [NAME]} | {all: [NAME]}, threshold: 1..64, logs: 0..8,
 //	         maxAge: DURATION, minimumAge: DURATION
 //
@@ -90,6 +91,11 @@
 // every demand, and from nothing that the image says: a claim younger than that waits
 // (claim-too-young), one without a proved time never passes. A signature demand is met by cosign's signature predicate
 // (by OpenSSF's for models), never by another attestation of the same signer.
+//
+// A layout demand is met by an in-toto layout that threshold of by signed, whose
+// steps were all done as it prescribes (package steps), and whose last step made a
+// product of that name with the sha256 of the artifact: of its manifest or index, or
+// a model's digest.
 //
 // # Provenance
 //
@@ -186,7 +192,7 @@
 // nothing by it.
 //
 // What is not checked: that a signature is genuine (package evidence makes
-// Claims), that the tree is the artifact's (the caller's word), and whether an
+// Claims, and package steps Outcomes), that the tree is the artifact's (the caller's word), and whether an
 // operator should believe an identity.
 package policy
 
@@ -241,6 +247,7 @@ const (
 	vulnerabilities word = "vulnerabilities"
 	attestation     word = "attestation"
 	pin             word = "pin"
+	layout          word = "layout"
 )
 
 // demand is one entry of require.
@@ -260,6 +267,7 @@ type demand struct {
 	severities []string      // vulnerabilities
 	kind       string        // attestation: the predicate type
 	expression expression    // attestation
+	product    string        // layout
 }
 
 // Zero reports whether the policy was made by anything but this package.

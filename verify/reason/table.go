@@ -21,6 +21,7 @@ func tables() [][]Row {
 		trustRows,
 		signRows,
 		evidenceRows,
+		stepsRows,
 		auditRows,
 		treeRows,
 		rootfsRows,

@@ -4,8 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -19,6 +17,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/sign"
 	"github.com/ztlaunch/ztlaunch/verify/trust"
+	"github.com/ztlaunch/ztlaunch/verify/verifytest"
 )
 
 // newKey is one key for all tests, as its signer and its verifier see it. Its
@@ -129,12 +128,12 @@ func TestModel(t *testing.T) {
 // TestModelVector signs the same model as the reference implementation did:
 // apart from key and signature the two must say the same.
 func TestModelVector(t *testing.T) {
-	dir := filepath.Join("..", "..", "..", "shared", "vectors", "model-signing", "v1.1.0-elliptic-key")
-	reference, err := os.ReadFile(filepath.Join(dir, "model.sig"))
-	if errors.Is(err, fs.ErrNotExist) && os.Getenv("ZTLAUNCH_VECTORS") != "require" {
-		t.Log("vectors: absent")
+	dir := verifytest.Vectors(t, "model-signing")
+	if dir == "" {
 		return
 	}
+	dir = filepath.Join(dir, "v1.1.0-elliptic-key")
+	reference, err := os.ReadFile(filepath.Join(dir, "model.sig"))
 	if err != nil {
 		t.Fatal(err)
 	}
