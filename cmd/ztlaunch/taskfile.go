@@ -93,6 +93,15 @@ func readMount(n form.Node) taskMount {
 	return m
 }
 
+// model is where a model of the file lies, and what the policy knows it by.
+func (f taskFile) model(dir string) (at, name string) {
+	at = dir
+	if !filepath.IsAbs(at) {
+		at = filepath.Join(f.folder, at)
+	}
+	return slashed(at), strings.Trim(filepath.ToSlash(filepath.Clean(dir)), "/")
+}
+
 // merge adds what the file asks for to a task from flags. Flags win.
 func (f taskFile) merge(t plan.Task) (plan.Task, error) {
 	t.Typed = false
