@@ -51,7 +51,7 @@ func TestRooms(t *testing.T) {
 		"github.com/sigstore/sigstore-go/pkg/verify": {"verify/evidence"},
 		"github.com/sigstore/sigstore-go/pkg/root":   {"verify/evidence", "verify/trust"},
 	}
-	pure := []string{"verify/policy", "verify/admit", "verify/tree", "launch/plan"}
+	pure := []string{"verify/policy", "verify/admit", "verify/tree", "launch/plan", "verify/report"}
 	leaves := []string{"verify/artifact", "verify/content", "verify/tree", "verify/trust", "verify/sign", "launch/audit", "launch/host",
 		"launch/program", "launch/userns", "launch/runc", "launch/keeper", "launch/outer", "sbom", "profiles", "verify/reason", "launch/egress", "launch/mcp"}
 	mayImport := map[string][]string{"verify/tree": {"verify/content"}, "launch/runc": {"launch/program"}, "launch/keeper": {"launch/program", "launch/userns"}}

@@ -114,28 +114,50 @@ func (d decider) hold(ctx context.Context, p project, e admit.Entry) report.Verd
 	return v.At(p.file, e.Line)
 }
 
-// held decides about a reference that is locked as e. The admission is zero unless it
-// is what was locked, and admitted.
+// held decides about a reference at the digest that it is locked to. The admission is
+// zero unless it is what was locked, and admitted.
 func (d decider) held(ctx context.Context, ref artifact.Reference, e admit.Entry) (report.Verdict, admit.Admission) {
+	r, v := d.at(ctx, ref, e)
+	return d.agree(r, v, e)
+}
+
+// at decides about a reference at its locked digest.
+func (d decider) at(ctx context.Context, ref artifact.Reference, e admit.Entry) (verify.Report, report.Verdict) {
 	at := locked(ref, e, d.pull())
-	r, v := d.decide(ctx, at.String(), at)
+	return d.decide(ctx, at.String(), at)
+}
+
+// agree holds a decision against an entry.
+func (d decider) agree(r verify.Report, v report.Verdict, e admit.Entry) (report.Verdict, admit.Admission) {
 	if r.Artifact.Zero() {
 		return v, admit.Admission{}
 	}
-	if err := e.Resolves(r.Artifact); err != nil {
-		return v.Refused(outdated(e, err)), admit.Admission{}
-	}
-	if !r.Decision.Allowed() {
-		return v, admit.Admission{}
-	}
-	a, err := d.admit(r)
+	var a admit.Admission
+	err := e.Resolves(r.Artifact)
 	if err == nil {
-		err = e.Compare(a)
+		if !r.Decision.Allowed() {
+			return v, a
+		}
+		if a, err = d.admit(r); err == nil {
+			err = e.Compare(a)
+		}
 	}
-	if err != nil {
-		return v.Refused(outdated(e, err)), admit.Admission{}
+	if err == nil {
+		return v, a
 	}
-	return v, a
+	err = outdated(e, err)
+	v = v.Refused(err)
+	if d.log != nil {
+		rec := decisionRecord("verify", d.w.now(), r.Artifact.Ref(), r, d.trust.believed())
+		rec.Kind = audit.Denial
+		if why, ok := reason.Of(err); ok {
+			rec.Codes, rec.Expected, rec.Found, rec.Note = []reason.Code{why.Code}, why.Expected, why.Found, why.What
+		}
+		if err := d.log.Append(rec); err != nil {
+			v = v.Refused(err)
+		}
+	}
+	return v, admit.Admission{}
 }
 
 func (d decider) pull() fetch.Pull {
@@ -268,7 +290,8 @@ func (d decider) settle(ctx context.Context, p project, all []wanted, move bool)
 		var v report.Verdict
 		var a admit.Admission
 		if known && !move {
-			v, a = d.held(ctx, x.ref, was)
+			r, said := d.at(ctx, x.ref, was)
+			v, a = d.agree(r, said, was.Extended(r.Artifact))
 		} else {
 			c.found, v = d.decide(ctx, x.word, x.ref)
 			if c.found.Decision.Allowed() {

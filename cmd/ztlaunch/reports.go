@@ -170,6 +170,9 @@ func (f *reportFile) pour(base string, all []report.Verdict) error {
 			return err
 		}
 		raw = []byte(report.Summary(report.MaxSummary-int(min(st.Size(), report.MaxSummary)), all...))
+		if len(raw) == 0 {
+			return &reason.Error{Code: reason.ReportUnwritable, What: "write the step summary", Found: "no room in it"}
+		}
 	} else {
 		var err error
 		if raw, err = report.View(f.format, base, all...); err != nil {

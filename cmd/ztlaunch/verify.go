@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/ztlaunch/ztlaunch/launch/audit"
 	"github.com/ztlaunch/ztlaunch/verify"
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/policy"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/report"
 )
 
@@ -32,6 +34,12 @@ func verifyVerb(ctx context.Context, w world, args []string) int {
 	if err != nil {
 		return w.fail("verify", err)
 	}
+	defer func() {
+		if fault := recover(); fault != nil { // dispatch tells of it; no older report stands for this
+			to.write(w, "verify", report.Failed("the command", &reason.Error{Code: reason.InternalFault, What: "verify", Found: fmt.Sprint(fault)}))
+			panic(fault)
+		}
+	}()
 	if (*as != "" && fs.NArg() != 1) || (*kind != "image" && *kind != "server") || fs.NArg() == 0 && fs.Changed("kind") {
 		return to.write(w, "verify", report.Failed("the command", wrong("read the command", "references, or none for ./"+lockFile+"; --as with one; --kind image or server, with references", "ztlaunch verify REF")))
 	}

@@ -224,6 +224,18 @@ func (e Entry) Resolves(a artifact.Artifact) error {
 	return &reason.Error{Code: reason.LockStale, What: what, Expected: "the platform " + a.Platform().String(), Found: e.platforms(), Next: e.update()}
 }
 
+// Extended is the entry with the artifact's platform, where that is another one of the
+// very index that the entry stands for: news, and no move.
+func (e Entry) Extended(a artifact.Artifact) Entry {
+	platform := a.Platform().String()
+	if a.Platform().Zero() || a.Index() == "" || a.Index() != e.Digest || slices.ContainsFunc(e.Platforms, func(p Platform) bool { return p.Platform == platform }) {
+		return e
+	}
+	e.Platforms = append(slices.Clone(e.Platforms), Platform{platform, a.Digest()})
+	slices.SortFunc(e.Platforms, func(a, b Platform) int { return strings.Compare(a.Platform, b.Platform) })
+	return e
+}
+
 // holds reports whether a digest is a manifest of the entry: a run may name the
 // manifest directly.
 func (e Entry) holds(d digest.Digest) bool {

@@ -271,6 +271,34 @@ func TestCalled(t *testing.T) {
 	}
 }
 
+// TestExtended: another platform of the same index is news, and anything else is not
+// taken for one.
+func TestExtended(t *testing.T) {
+	s := build(t, coder, artifact.Image, "index")
+	a := s.admit(t)
+	e, err := NewEntry(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	arm := e
+	arm.Platforms = []Platform{{"linux/arm64", sum("arm")}}
+	if arm.Compare(a) == nil {
+		t.Error("a platform that is not locked passes")
+	}
+	if got := arm.Extended(a.Artifact()); got.Compare(a) != nil || len(got.Platforms) != 2 || len(arm.Platforms) != 1 || got.Platforms[0].Platform != "linux/amd64" {
+		t.Errorf("extended to %+v", got)
+	}
+	other := arm
+	other.Digest = sum("another index")
+	same := e
+	same.Platforms = []Platform{{"linux/amd64", sum("another manifest")}}
+	for _, e := range []Entry{other, same} {
+		if got := e.Extended(a.Artifact()); len(got.Platforms) != 1 || got.Resolves(a.Artifact()) == nil {
+			t.Errorf("extended to %+v", got)
+		}
+	}
+}
+
 // TestSame: what differs in more than its time and place is another entry.
 func TestSame(t *testing.T) {
 	l, err := ParseLock([]byte(lockText), "l")

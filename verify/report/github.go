@@ -29,9 +29,10 @@ func GitHub(base string, all ...Verdict) string {
 	var b strings.Builder
 	for _, i := range items {
 		b.WriteString("::error ")
-		if at := i.places(); len(at) > 0 {
-			if file, ok := below(base, at[0].File); ok {
-				fmt.Fprintf(&b, "file=%s,line=%d,", property(brief(file)), at[0].Line)
+		for _, at := range i.places() {
+			if file, ok := below(base, at.File); ok {
+				fmt.Fprintf(&b, "file=%s,line=%d,", property(brief(file)), at.Line)
+				break
 			}
 		}
 		fmt.Fprintf(&b, "title=%s::%s", property(i.f.Code+" "+brief(i.v.Subject.Reference)), message(brief(i.f.What)))
@@ -68,7 +69,7 @@ func headline(all []Verdict) string {
 
 // Summary writes verdicts as a step's summary (GitHub-flavoured Markdown) of at most
 // room bytes: the verdict in the first line, every artifact, then every failure. What
-// has no room is counted. Everything that others wrote stands in <code> within one
+// has no room is counted; it is empty where there is room for nothing. Everything that others wrote stands in <code> within one
 // HTML table, where it is no Markdown, and mentions and links are none.
 func Summary(room int, all ...Verdict) string {
 	all = whole(all)

@@ -92,6 +92,15 @@ func TestHostileWords(t *testing.T) {
 		if strings.Count(summary, "\n\n") != 3 || strings.Count(summary, "<table>") != 2 || strings.Count(summary, "</table>") != 2 {
 			t.Errorf("%.100q: the summary is %q", s, summary)
 		}
+		for _, format := range Formats() {
+			raw, err := View(format, base, all...)
+			if err != nil || strings.Contains(string(raw), "##") || strings.Contains(string(raw), "\n::") && format != "github" {
+				t.Errorf("%.100q: %s is %v: %.300q", s, format, err, raw)
+			}
+		}
+		if raw, err := JSON(all[0]); err != nil || read(t, raw).Findings[0].Found != string([]rune(s)) {
+			t.Errorf("%.100q: JSON reads back as %.300q, %v", s, raw, err)
+		}
 		for _, l := range strings.Split(Text(all...), "\n") {
 			if strings.HasPrefix(strings.TrimSpace(l), "::") || strings.Contains(l, "##") {
 				t.Errorf("%.100q: text has the line %q", s, l)
