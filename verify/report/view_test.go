@@ -84,9 +84,16 @@ func TestHostileWords(t *testing.T) {
 			if !commands.MatchString(l) || strings.Contains(l, "##") || strings.ContainsAny(l, "\x00\x1b\r") {
 				t.Errorf("%.100q: line %d is %.300q", s, i, l)
 			}
-			if undone := strings.NewReplacer("%25", "", "%0A", "", "%0D", "", "%3A", "", "%2C", "").Replace(l); strings.Contains(undone, "%") {
-				t.Errorf("%.100q: an open %% in %q", s, l)
-			}
+		}
+		f := all[0].failed()[0]
+		want := brief(f.What)
+		for _, row := range f.rows() {
+			want += "\n" + row[0] + ": " + row[1]
+		}
+		// As the runner reads it: the message follows the first "::" after the command.
+		_, said, _ := strings.Cut(strings.TrimPrefix(lines[0], "::error "), "::")
+		if said = strings.NewReplacer("%0D", "\r", "%0A", "\n", "%25", "%").Replace(said); said != want {
+			t.Errorf("%.100q: the runner reads %.300q, want %.300q", s, said, want)
 		}
 		summary := Summary(MaxSummary, all...)
 		if strings.Count(summary, "\n\n") != 3 || strings.Count(summary, "<table>") != 2 || strings.Count(summary, "</table>") != 2 {
