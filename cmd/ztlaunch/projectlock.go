@@ -86,8 +86,8 @@ func outdated(e admit.Entry, err error) error {
 
 // narrowed refuses an artifact that the lock of the working folder has under another
 // digest. Such a lock grants nothing and leads nowhere: what a name means is found
-// without it, and may then not be what the project agreed on. One that cannot be read
-// refuses everything.
+// without it, and may then not be what the project agreed on; another platform of an
+// agreed index is. One that cannot be read refuses everything.
 func narrowed(a artifact.Artifact) error {
 	p, err := readProject()
 	if e, ok := reason.Of(err); ok && e.Code == reason.LockAbsent {
@@ -100,7 +100,7 @@ func narrowed(a artifact.Artifact) error {
 	if !ok {
 		return nil
 	}
-	return outdated(e, e.Resolves(a))
+	return outdated(e, e.Extended(a).Resolves(a))
 }
 
 // hold decides about an entry at its locked digest, and holds what is admitted against
