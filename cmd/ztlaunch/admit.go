@@ -69,6 +69,9 @@ func (r *runner) admit(ctx context.Context, d dirs, ref artifact.Reference) (adm
 	if moved := pinned.Digest != "" && pinned.Digest != cmp.Or(report.Artifact.Index(), report.Artifact.Digest()); moved {
 		return admitted{}, r.deny(pinned.Resolves(report.Artifact), nil)
 	}
+	if err := narrowed(report.Artifact); err != nil {
+		return admitted{}, r.deny(err, nil)
+	}
 	if !report.Decision.Allowed() {
 		return admitted{}, errors.Join(denial(report.Decision), r.records.settle())
 	}

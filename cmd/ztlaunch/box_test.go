@@ -64,7 +64,7 @@ func TestWorkFolderGrantsNothing(t *testing.T) {
 	l := newLab(t)
 	ref := l.image("tools")
 	l.write("policy.yaml", "identities:\n  k: {key: release.pub}\nimages: [{match: localhost/*, require: [{signature: {by: [k]}}]}]\n")
-	l.write("ztlaunch.lock", "anything")
+	l.write("ztlaunch.lock", "version: 1\nentries: []\n")
 	l.write("agent.yaml", "image: "+ref+"\ncommand: [\"true\"]\n")
 	for _, args := range [][]string{{"run", ref, "true"}, {"run", "--task", "agent.yaml"}} {
 		if a := l.run(args...); a.status != 125 || !strings.Contains(a.err, "policy-absent") {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -38,6 +39,27 @@ func TestN40PanicIsNoSuccess(t *testing.T) {
 	w := world{out: &out, err: &errs, env: func(string) (string, bool) { panic("no environment") }, now: time.Now}
 	if status := dispatch(w, []string{"policy", "check", "absent.yaml"}); status == 0 {
 		t.Errorf("status 0: %s", errs.String())
+	}
+}
+
+// TestPanicIsReported: a fault in the middle of a verification leaves no older report
+// in its place.
+func TestPanicIsReported(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("r.json", []byte(`{"exit": 0}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	w := world{out: &out, err: &errs, env: func(string) (string, bool) { return "", false },
+		now: func() time.Time { panic("the clock broke") }, root: t.TempDir()}
+	status := dispatch(w, strings.Fields("verify --audit --report json=r.json localhost/a"))
+	var v struct{ Exit int }
+	raw, err := os.ReadFile("r.json")
+	if err == nil {
+		err = json.Unmarshal(raw, &v)
+	}
+	if err != nil || status != 5 || v.Exit != 5 {
+		t.Errorf("status %d, %v, and the report is %s", status, err, raw)
 	}
 }
 

@@ -56,7 +56,7 @@ func TestRooms(t *testing.T) {
 		"github.com/sigstore/sigstore-go/pkg/root":   {"verify/evidence", "verify/trust"},
 		"github.com/in-toto/in-toto-golang/in_toto":  {"verify/steps", "verify/sign"}, // sign takes types alone
 	}
-	pure := []string{"verify/policy", "verify/policy/fixture", "verify/admit", "verify/tree", "launch/plan"}
+	pure := []string{"verify/policy", "verify/policy/fixture", "verify/admit", "verify/tree", "launch/plan", "verify/report"}
 	leaves := []string{"verify/artifact", "verify/content", "verify/tree", "verify/trust", "verify/sign", "launch/audit", "launch/host",
 		"launch/program", "launch/userns", "launch/runc", "launch/keeper", "launch/outer", "sbom", "profiles", "verify/reason", "verify/file", "verify/steps", "launch/egress", "launch/mcp"}
 	mayImport := map[string][]string{"verify/steps": {"verify/content", "verify/trust"}, "verify/tree": {"verify/content"}, "launch/runc": {"launch/program"}, "launch/keeper": {"launch/program", "launch/userns"}}

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -20,6 +22,8 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/policy"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/report"
+	"github.com/ztlaunch/ztlaunch/verify/steps"
 )
 
 // relocked is the JSON of `lock --update`.
@@ -30,31 +34,151 @@ type relocked struct {
 	Was    digest.Digest `json:"was,omitempty"` // before; absent for a tag that was not locked
 }
 
-// lockVerb admits what a tag leads to now, and locks it to that.
+// lockVerb locks names to the digests that are admitted today: those of the project in
+// ./ztlaunch.lock, a file to review, and a moved tag on this host.
 func lockVerb(ctx context.Context, w world, args []string) int {
 	fs := newFlags("lock", true)
 	var t trustFlags
 	var from fetchFlags
 	var chain layoutFlags
-	update := fs.Bool("update", false, "ask the registry again, decide anew, and lock the tag to what it leads to")
-	kind := fs.String("kind", "image", "image or server: what the tag is locked as")
+	check := fs.Bool("check", false, "write nothing: what is named must be locked, and each locked digest admitted by the policy")
+	update := fs.Bool("update", false, "ask where names lead now, decide anew, and lock that: entries of ./"+lockFile+", with this host's locks of their tags; a tag that is not there, on this host alone")
+	why := fs.String("why", "", "explain the entry NAME of ./"+lockFile)
+	task := fs.StringP("file", "f", "", "a task file: its image, models and servers are meant")
+	as := fs.String("as", "", "the name that the policy knows a folder or archive by")
+	kind := fs.String("kind", "image", "image or server: what an image is locked as")
 	t.declare(fs)
 	from.declare(fs)
 	chain.declare(fs)
-	if err := w.parse(fs, "--update REF", args); err != nil {
+	if err := w.parse(fs, "[flags] [REF...]   (without REF and -f: every entry of ./"+lockFile+")", args); err != nil {
 		return w.parsed("lock", err)
 	}
-	if !*update || fs.NArg() != 1 || *kind != "image" && *kind != "server" || fs.Changed("pull") && from.pull != "always" {
-		return w.fail("lock", wrong("read the command", "--update and one tag of a registry, which is asked (--pull always)", "ztlaunch lock --update REF"))
+	modes := 0
+	for _, on := range []bool{*check, *update, *why != ""} {
+		if on {
+			modes++
+		}
 	}
-	ref, err := parseRef(fs.Arg(0), "")
+	switch {
+	case modes > 1 || *kind != "image" && *kind != "server" || *as != "" && fs.NArg() != 1 || *why != "" && (fs.NArg() > 0 || *task != ""):
+		return w.fail("lock", wrong("read the command", "one of --check, --update and --why NAME; --as with one reference; --kind image or server", "ztlaunch lock --help"))
+	case *update && fs.Changed("pull") && from.pull != "always":
+		return w.fail("lock", wrong("read the command", "--update asks where names lead (--pull always)", "ztlaunch lock --update"))
+	case *why != "":
+		return w.whyLocked(*why)
+	}
+	if ci, _ := w.env("CI"); !*check && ci == "true" {
+		return w.fail("lock", &reason.Error{Code: reason.LockInCI, What: "write a lock", Expected: "a lock that people review", Found: "CI=true", Next: "ztlaunch lock --check"})
+	}
+	files, err := chain.files()
+	if err != nil {
+		return w.fail("lock", err)
+	}
+	d := decider{w: w, trust: &t, from: &from, chain: files}
+	p, err := readProject()
+	e, absent := reason.Of(err)
+	absent = absent && e.Code == reason.LockAbsent
+	if err != nil && (!absent || *check || *task == "" && fs.NArg() == 0) {
+		return w.fail("lock", err)
+	}
+	if *update && *task == "" && (absent || fs.NArg() == 1 && len(p.called(fs.Arg(0))) == 0) {
+		if fs.NArg() != 1 {
+			return w.fail("lock", wrong("read the command", "one tag of a registry, where there is no ./"+lockFile, "ztlaunch lock --update REF"))
+		}
+		return w.lockTag(ctx, fs.Arg(0), *kind, &t, &from, files)
+	}
+	all, err := p.about(fs.Args(), *as, *kind, *task, *update)
+	if err != nil {
+		return w.fail("lock", err)
+	}
+	if *check {
+		return w.say("lock", d.check(ctx, p, all))
+	}
+	changes, said := d.settle(ctx, p, all, *update)
+	if report.Exit(said...) != 0 {
+		return w.say("lock", said)
+	}
+	if err := d.write(p, changes, *update); err != nil {
+		return w.fail("lock", err)
+	}
+	done := projectLocked{header: header{"ztlaunch.locked-project/v1", 0}, File: p.file, Entries: []projectEntry{}}
+	for _, c := range changes {
+		done.Entries = append(done.Entries, entryOf(c.entry, c.was))
+	}
+	return w.done("lock", done, tell(changes))
+}
+
+// about reads which artifacts are meant: references and a task file, entries by their
+// names where they are to be moved, or every entry.
+func (p project) about(words []string, as, kind, task string, move bool) ([]wanted, error) {
+	if len(words) == 0 && task == "" {
+		if err := p.some(); err != nil {
+			return nil, err
+		}
+		return p.wanted(p.lock.Entries())
+	}
+	var entries []admit.Entry
+	var rest []string
+	for _, word := range words {
+		e := p.called(word)
+		if !move { // a name of a registry is itself, with its own tag
+			e = slices.DeleteFunc(e, func(e admit.Entry) bool { return e.From == "" || as != "" })
+		}
+		switch {
+		case len(e) > 0:
+			entries = append(entries, e...)
+		case move:
+			return nil, missing(word)
+		default:
+			rest = append(rest, word)
+		}
+	}
+	all, err := p.wanted(entries)
+	if err != nil {
+		return nil, err
+	}
+	more, err := want(rest, as, kind, task)
+	return append(all, more...), err
+}
+
+// say prints verdicts as verify does.
+func (w world) say(verb string, all []report.Verdict) int {
+	var r reports
+	if w.json {
+		r.out = "json"
+	}
+	return r.write(w, verb, all...)
+}
+
+// whyLocked explains the entries of a name.
+func (w world) whyLocked(word string) int {
+	p, err := readProject()
+	if err != nil {
+		return w.fail("lock", err)
+	}
+	found := p.called(word)
+	if len(found) == 0 {
+		return w.fail("lock", missing(word))
+	}
+	done := projectLocked{header: header{"ztlaunch.locked-project/v1", 0}, File: p.file}
+	var text []string
+	for _, e := range found {
+		done.Entries = append(done.Entries, entryOf(e, admit.Entry{}))
+		text = append(text, entryOf(e, admit.Entry{}).why())
+	}
+	return w.done("lock", done, strings.Join(text, "\n"))
+}
+
+// lockTag admits what a tag leads to now, and locks it to that on this host.
+func (w world) lockTag(ctx context.Context, word, kind string, t *trustFlags, from *fetchFlags, chain steps.Files) int {
+	ref, err := parseRef(word, "")
 	if err == nil && (!lockable(ref) || ref.Digest() != "") {
-		err = wrong("lock "+fs.Arg(0), "a tag of a registry: nothing else can move", "ztlaunch lock --update registry.example/agent:1.4")
+		err = wrong("lock "+word, "a tag of a registry, or an entry of ./"+lockFile+": nothing else can move", "ztlaunch lock --update registry.example/agent:1.4")
 	}
 	if err != nil {
 		return w.fail("lock", err)
 	}
-	if *kind == "server" {
+	if kind == "server" {
 		ref = ref.As(artifact.MCP)
 	}
 	log, err := audit.Open(w.dirs().audit(), w.dirs().trust(), w.now())
@@ -62,7 +186,7 @@ func lockVerb(ctx context.Context, w world, args []string) int {
 		return w.fail("lock", err)
 	}
 	defer func() { _ = log.Close() }() // every record was synced when it was written
-	l, told, err := w.relock(ctx, ref, &t, &from, chain, log)
+	l, told, err := w.relock(ctx, ref, t, from, chain, log)
 	if err != nil {
 		rec := audit.Record{Time: w.now(), Kind: audit.Denial, Actor: actor(), Verb: "lock",
 			Parts: []audit.Part{{Role: ref.Kind().String(), Name: ref.String()}}}
@@ -83,14 +207,12 @@ func lockVerb(ctx context.Context, w world, args []string) int {
 
 // relock decides about a tag as run would. The record comes before the lock; told
 // says that a denial is on record already.
-func (w world) relock(ctx context.Context, ref artifact.Reference, t *trustFlags, from *fetchFlags, chain layoutFlags, log *audit.Log) (l relocked, told bool, err error) {
+func (w world) relock(ctx context.Context, ref artifact.Reference, t *trustFlags, from *fetchFlags, chain steps.Files, log *audit.Log) (l relocked, told bool, err error) {
 	in, err := w.inputs(t, from, policy.Run, ref)
 	if err != nil {
 		return relocked{}, false, err
 	}
-	if in.Layout, err = chain.files(); err != nil {
-		return relocked{}, false, err
-	}
+	in.Layout = chain
 	in.Fetch.Pull = fetch.Always
 	var done func()
 	in.Fetch.Progress, done = progress()
@@ -114,24 +236,31 @@ func (w world) relock(ctx context.Context, ref artifact.Reference, t *trustFlags
 		return relocked{}, false, err
 	}
 	l = relocked{header: header{"ztlaunch.locked/v1", 0}, Name: ref.Name() + ":" + ref.Tag(), Digest: e.Digest}
+	l.Was, err = w.movePin(ref, report, e, t, log)
+	return l, false, err
+}
+
+// movePin locks a tag on this host to an entry, after its record, and says what it was
+// locked to before.
+func (w world) movePin(ref artifact.Reference, found verify.Report, e admit.Entry, t *trustFlags, log *audit.Log) (was digest.Digest, err error) {
 	err = locking(w.dirs(), func() error {
-		was, err := readPin(w.dirs(), ref)
+		pinned, err := readPin(w.dirs(), ref)
 		if err != nil {
 			return err
 		}
-		l.Was = was.Digest
+		was = pinned.Digest
 		known := admit.Lock{}
-		if was.Digest == e.Digest { // its other platforms stay
-			known = known.With(was)
+		if was == e.Digest { // its other platforms stay
+			known = known.With(pinned)
 		}
-		rec := decisionRecord("lock", w.now(), ref, report, t.believed())
-		rec.Kind, rec.Expected, rec.Found = audit.Lock, string(was.Digest), string(e.Digest)
+		rec := decisionRecord("lock", w.now(), ref, found, t.believed())
+		rec.Kind, rec.Expected, rec.Found = audit.Lock, string(was), string(e.Digest)
 		if err := log.Append(rec); err != nil {
 			return err
 		}
 		return setPin(w.dirs(), ref, known.With(e))
 	})
-	return l, false, err
+	return was, err
 }
 
 // locked is ref at the digest that was admitted before, unless the registry is
@@ -200,21 +329,23 @@ func writePin(d dirs, ref artifact.Reference, pinned admit.Entry, a admit.Admiss
 	})
 }
 
-// locking runs f while nobody else changes a lock.
+// locking runs f while nobody else changes a lock of this host.
 func locking(d dirs, f func() error) error {
-	unwritable := func(err error) error {
-		return &reason.Error{Code: reason.FileUnwritable, What: "lock the folder " + d.locks(), Err: err}
-	}
 	if err := os.MkdirAll(d.locks(), 0o700); err != nil {
-		return unwritable(err)
+		return &reason.Error{Code: reason.FileUnwritable, What: "make the folder " + d.locks(), Err: err}
 	}
-	dir, err := file.Folder(d.locks())
+	return alone(d.locks(), f)
+}
+
+// alone runs f while nobody else does so in the same folder.
+func alone(folder string, f func() error) error {
+	dir, err := file.Folder(folder)
+	if err == nil {
+		defer dir.Close()
+		err = file.Lock(dir, false, true)
+	}
 	if err != nil {
-		return unwritable(err)
-	}
-	defer dir.Close()
-	if err := file.Lock(dir, false, true); err != nil {
-		return unwritable(err)
+		return &reason.Error{Code: reason.FileUnwritable, What: "lock the folder " + folder, Err: err}
 	}
 	return f()
 }

@@ -62,13 +62,13 @@ type verb struct {
 func verbs() []verb {
 	return []verb{
 		{"run", "[flags] REF [CMD...]", "verify, admit, launch", runVerb},
-		{"verify", "[flags] REF...", "the same decision, without running", verifyVerb},
+		{"verify", "[--report FMT[=PATH]] [REF...]", "the same decision, without running", verifyVerb},
 		{"tree", "[flags] REF", "what is attached to REF, trusting nothing", treeVerb},
 		{"sign", "--key FILE REF | deny:FILE", "sign an image, a model or a deny feed", signVerb},
 		{"attest", "--key FILE --type T --predicate FILE REF", "sign a statement about an image", attestVerb},
 		{"key", "generate", "make a key pair in cosign's format", keyVerb},
 		{"policy", "init | check | explain | test | schema", "write, check, explain or test a policy", policyVerb},
-		{"lock", "--update REF", "decide anew about a tag that moved, and lock it", lockVerb},
+		{"lock", "[--check | --update | --why NAME] [REF...]", "ztlaunch.lock: each digest that was admitted", lockVerb},
 		{"adopt", "SRC --as NAME", "vouch for one exact digest with your own key", adoptVerb},
 		{"sbom", "create SRC", "make an SBOM from an image's or a folder's bytes", sbomVerb},
 		{"copy", "SRC DST", "copy an image with its evidence", copyVerb},

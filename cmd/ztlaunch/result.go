@@ -15,7 +15,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
-// result is where --result goes; nil is nowhere. A file's folder may be one that
+// result is where --result goes, or a report; nil is nowhere. A file's folder may be one that
 // the task or others write to, so nothing is there by name until the run is over,
 // and then under a name that nobody could know.
 type result struct {
@@ -26,17 +26,17 @@ type result struct {
 
 // openResult looks at the target before anything is done, so that a wrong one
 // stops the run.
-func openResult(to string) (*result, error) {
+func openResult(flag, to string) (*result, error) {
 	if to == "" {
 		return nil, nil
 	}
 	fail := func(expected string, err error) (*result, error) {
-		return nil, &reason.Error{Code: reason.FileUnwritable, What: "open --result " + to, Expected: expected, Err: err}
+		return nil, &reason.Error{Code: reason.FileUnwritable, What: "open " + flag + " " + to, Expected: expected, Err: err}
 	}
 	if n, ok := strings.CutPrefix(to, "fd:"); ok {
 		fd, err := strconv.Atoi(n)
 		if err != nil || fd < 1 {
-			return nil, wrong("read --result "+to, "FILE or fd:N", "--result result.json")
+			return nil, wrong("read "+flag+" "+to, "FILE or fd:N", flag+" result.json")
 		}
 		f := os.NewFile(uintptr(fd), to)
 		if _, err := f.Stat(); err != nil {

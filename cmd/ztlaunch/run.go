@@ -35,7 +35,7 @@ func runVerb(ctx context.Context, w world, args []string) int {
 			return 0
 		}
 		refusal(w.err, "run", err)
-		if out, rerr := openResult(f.result); rerr == nil { // as far as it was read
+		if out, rerr := openResult("--result", f.result); rerr == nil { // as far as it was read
 			o := outcome{Schema: "ztlaunch.result/v1"}
 			o.fill(125, err)
 			_ = out.write(o) // the refusal stands
@@ -48,7 +48,7 @@ func runVerb(ctx context.Context, w world, args []string) int {
 		return status
 	}
 	r := runner{w: w, flags: &f, host: h, unfit: err, outcome: outcome{Schema: "ztlaunch.result/v1", Unsafe: f.unsafe}}
-	out, err := openResult(f.result)
+	out, err := openResult("--result", f.result)
 	if err != nil {
 		refusal(w.err, "run", err)
 		return 125
@@ -244,11 +244,8 @@ func (r *runner) models(ctx context.Context, d dirs, task *taskFile, ask *plan.T
 	}
 	if task != nil {
 		for name, dir := range task.models {
-			at := dir
-			if !filepath.IsAbs(at) {
-				at = filepath.Join(task.folder, at)
-			}
-			if err := add(name, slashed(at), strings.Trim(filepath.ToSlash(filepath.Clean(dir)), "/")); err != nil {
+			at, policyName := task.model(dir)
+			if err := add(name, at, policyName); err != nil {
 				return nil, r.deny(err, nil)
 			}
 		}

@@ -92,6 +92,15 @@ func readMount(n form.Node) taskMount {
 	return m
 }
 
+// model is where a model of the file lies, and what the policy knows it by.
+func (f taskFile) model(dir string) (at, name string) {
+	at = dir
+	if !filepath.IsAbs(at) {
+		at = filepath.Join(f.folder, at)
+	}
+	return slashed(at), strings.Trim(filepath.ToSlash(filepath.Clean(dir)), "/")
+}
+
 // plainName says whether s may name a task, model or server.
 func plainName(s string) bool {
 	for i, c := range s {

@@ -2,7 +2,8 @@ package main
 
 import (
 	"context"
-	"io"
+	"fmt"
+	"strings"
 
 	"github.com/ztlaunch/ztlaunch/launch/audit"
 	"github.com/ztlaunch/ztlaunch/verify"
@@ -19,68 +20,99 @@ func verifyVerb(ctx context.Context, w world, args []string) int {
 	var t trustFlags
 	var from fetchFlags
 	var chain layoutFlags
+	words := fs.StringArray("report", nil, "FMT or FMT=PATH, repeatable: "+strings.Join(report.Formats(), ", ")+"; one without PATH")
 	audited := fs.Bool("audit", false, "record each decision in the audit log")
 	as := fs.String("as", "", "the name that the policy knows a folder or archive by")
 	kind := fs.String("kind", "image", "image or server: by which rules an image is judged")
 	t.declare(fs)
 	from.declare(fs)
 	chain.declare(fs)
-	if err := w.parse(fs, "[flags] REF...", args); err != nil {
+	if err := w.parse(fs, "[flags] [REF...]   (without REF: every entry of ./"+lockFile+")", args); err != nil {
 		return w.parsed("verify", err)
 	}
-	if fs.NArg() == 0 || (*as != "" && fs.NArg() > 1) || (*kind != "image" && *kind != "server") {
-		return w.fail("verify", wrong("read the command", "one or more references; --as with one; --kind image or server", "ztlaunch verify REF"))
+	if w.json {
+		*words = append([]string{"json"}, *words...)
+	}
+	to, err := w.reports(*words)
+	if err != nil {
+		return w.fail("verify", err)
+	}
+	defer func() {
+		if fault := recover(); fault != nil { // dispatch tells of it; no older report stands for this
+			to.write(w, "verify", report.Failed("the command", &reason.Error{Code: reason.InternalFault, What: "verify", Found: fmt.Sprint(fault)}))
+			panic(fault)
+		}
+	}()
+	if (*as != "" && fs.NArg() != 1) || (*kind != "image" && *kind != "server") || fs.NArg() == 0 && fs.Changed("kind") {
+		return to.write(w, "verify", report.Failed("the command", wrong("read the command", "references, or none for ./"+lockFile+"; --as with one; --kind image or server, with references", "ztlaunch verify REF")))
 	}
 	var log *audit.Log
 	if *audited {
-		var err error
 		if log, err = audit.Open(w.dirs().audit(), w.dirs().trust(), w.now()); err != nil {
-			return w.fail("verify", err)
+			return to.write(w, "verify", report.Failed("the audit log", err))
 		}
 		defer func() { _ = log.Close() }() // every record was synced when it was written
 	}
 	files, err := chain.files()
 	if err != nil {
-		return w.fail("verify", err)
+		return to.write(w, "verify", report.Failed("the command", err))
+	}
+	d := decider{w: w, trust: &t, from: &from, log: log, chain: files}
+	if fs.NArg() == 0 {
+		return to.write(w, "verify", d.locked(ctx)...)
 	}
 	var all []report.Verdict
 	for _, word := range fs.Args() {
-		v, err := w.verdict(ctx, word, *as, *kind, &t, &from, files, log)
-		if err != nil {
-			v = report.Failed(word, err)
-		}
-		all = append(all, v)
+		all = append(all, d.word(ctx, word, *as, *kind))
 	}
-	exit := report.Exit(all...)
-	if w.json {
-		var raw []byte
-		if raw, err = report.JSON(all...); err == nil {
-			_, err = w.out.Write(raw)
-		}
-	} else {
-		_, err = io.WriteString(w.err, report.Text(all...))
-	}
-	if err := outputError(err); err != nil {
-		refusal(w.err, "verify", err)
-		return reason.Worst(exit, status(err))
-	}
-	return exit
+	return to.write(w, "verify", all...)
 }
 
-// verdict decides about one reference.
-func (w world) verdict(ctx context.Context, word, as, kind string, t *trustFlags, from *fetchFlags, chain steps.Files, log *audit.Log) (report.Verdict, error) {
+// decider makes decisions by the flags of one command.
+type decider struct {
+	w     world
+	trust *trustFlags
+	from  *fetchFlags
+	chain steps.Files // the in-toto layout, for policies that demand one
+	log   *audit.Log  // of each decision; nil for none
+}
+
+// word decides about what a word of the command line refers to.
+func (d decider) word(ctx context.Context, word, as, kind string) report.Verdict {
 	ref, err := parseRef(word, as)
 	if err != nil {
-		return report.Verdict{}, err
+		return report.Failed(word, err)
 	}
 	if kind == "server" {
 		ref = ref.As(artifact.MCP)
 	}
-	in, err := w.inputs(t, from, policy.Run, ref)
-	if err != nil {
-		return report.Verdict{}, err
+	_, v := d.decide(ctx, word, ref)
+	return v
+}
+
+// locked decides about every entry of the project's lock, as it is locked.
+func (d decider) locked(ctx context.Context) []report.Verdict {
+	p, err := readProject()
+	if err == nil {
+		err = p.some()
 	}
-	in.Layout = chain
+	if err != nil {
+		return []report.Verdict{report.Failed(lockFile, err)}
+	}
+	var all []report.Verdict
+	for _, e := range p.lock.Entries() {
+		all = append(all, d.hold(ctx, p, e))
+	}
+	return all
+}
+
+// decide decides about one reference. Without a decision the report is zero.
+func (d decider) decide(ctx context.Context, word string, ref artifact.Reference) (verify.Report, report.Verdict) {
+	in, err := d.w.inputs(d.trust, d.from, policy.Run, ref)
+	if err != nil {
+		return verify.Report{}, report.Failed(word, err)
+	}
+	in.Layout = d.chain
 	var r verify.Report
 	switch ref.Kind() {
 	case artifact.Image, artifact.MCP:
@@ -93,13 +125,11 @@ func (w world) verdict(ctx context.Context, word, as, kind string, t *trustFlags
 	default:
 		err = wrong("verify "+word, "an image, a model folder or a server image", "")
 	}
+	if err == nil && d.log != nil {
+		err = d.log.Append(decisionRecord("verify", d.w.now(), ref, r, d.trust.believed()))
+	}
 	if err != nil {
-		return report.Verdict{}, err
+		return verify.Report{}, report.Failed(word, err)
 	}
-	if log != nil {
-		if err := log.Append(decisionRecord("verify", w.now(), ref, r, t.believed())); err != nil {
-			return report.Verdict{}, err
-		}
-	}
-	return report.Of(r.Decision, report.Origin{Local: r.Local, RootDate: in.Root.Date()}), nil
+	return r, report.Of(r.Decision, report.Origin{Local: r.Local, RootDate: in.Root.Date()})
 }

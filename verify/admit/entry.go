@@ -15,6 +15,7 @@ import (
 
 // readEntry reads one entry of a lock file.
 func readEntry(n form.Node) (e Entry) {
+	e.Line = n.Line
 	n.Fields(map[string]func(form.Node){
 		"name": func(v form.Node) { e.Name = v.Text() },
 		"kind": func(v form.Node) {
@@ -26,6 +27,7 @@ func readEntry(n form.Node) (e Entry) {
 			}
 		},
 		"tag":    func(v form.Node) { e.Tag = v.Text() },
+		"from":   func(v form.Node) { e.From = v.Text() },
 		"digest": func(v form.Node) { e.Digest = readDigest(v) },
 		"platforms": func(v form.Node) {
 			v.List(func(_ int, v form.Node) { e.Platforms = append(e.Platforms, readPlatform(v)) })
@@ -34,7 +36,9 @@ func readEntry(n form.Node) (e Entry) {
 		"evidence": func(v form.Node) {
 			v.List(func(_ int, v form.Node) { e.Evidence = append(e.Evidence, readDigest(v)) })
 		},
-		"pin": func(v form.Node) { e.Pin = readDigest(v) },
+		"pin":    func(v form.Node) { e.Pin = readDigest(v) },
+		"policy": func(v form.Node) { e.Policy = readDigest(v) },
+		"met":    func(v form.Node) { e.Met = v.Texts() },
 		"verified": func(v form.Node) {
 			if e.Verified = v.Time(); e.Verified.Nanosecond() != 0 || e.Verified.Year() < 1970 || e.Verified.After(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)) {
 				v.Fail(reason.FormValue, "a time in whole seconds", v.Text(), "")
@@ -62,6 +66,8 @@ func (e *Entry) settle(n form.Node) {
 	switch {
 	case e.Name != "" && !named(e.Kind, e.Name):
 		n.Fail(reason.LockInvalid, "a name of the kind "+e.Kind.String(), fmt.Sprintf("%.80q", e.Name), "")
+	case e.From != "" && !local(e):
+		n.Fail(reason.LockInvalid, "from: where a local "+e.Kind.String()+" lies, such as oci-layout:./DIR or model:./DIR", fmt.Sprintf("%.80q", e.From), "")
 	case e.Kind == artifact.Model && len(e.Platforms) > 0:
 		n.Fail(reason.LockInvalid, "no platforms for a model", "some", "")
 	case len(e.Platforms) == 0 && e.Kind == artifact.Image:
@@ -77,6 +83,16 @@ func named(k artifact.Kind, name string) bool {
 	ref, err := artifact.Parse(name)
 	image := err == nil && ref.Scheme() == artifact.Registry && ref.Name() == name
 	return k != artifact.Model && image || k != artifact.Image && artifact.CheckName(k, name) == nil
+}
+
+// local says whether from is a local reference of the entry's kind and tag; a server
+// is an image too.
+func local(e *Entry) bool {
+	ref, err := artifact.Parse(e.From)
+	if err != nil || ref.Scheme() == artifact.Registry || ref.String() != e.From || ref.Tag() != e.Tag {
+		return false
+	}
+	return ref.Kind() == e.Kind || ref.Kind() == artifact.Image && e.Kind == artifact.MCP
 }
 
 func readPlatform(n form.Node) (p Platform) {

@@ -1,6 +1,7 @@
 package admit
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -25,6 +26,7 @@ import (
 //	  - name: registry.example/agents/coder
 //	    kind: image
 //	    tag: "1.4"
+//	    from: oci-layout:./agent         # where it lies, if not in a registry: relative to the lock
 //	    digest: sha256:...               # the index, or the manifest where there is none
 //	    platforms:
 //	      - {platform: linux/amd64, manifest: sha256:...}
@@ -33,9 +35,13 @@ import (
 //	    evidence:
 //	      - sha256:...                   # envelopes that were proved
 //	    pin: sha256:...                  # servers: the recorded surface
+//	    policy: sha256:...               # that admitted it
+//	    met:
+//	      - "images[0].require[0].signature: signature by release"
 //	    verified: 2026-06-01T12:00:00Z
 //
-// A lock read from disk is data: it admits nothing, it only narrows what a name
+// tag, from, platforms, pin, policy and met may be absent; policy and met are for
+// people, and nothing is compared with them. A lock read from disk is data: it admits nothing, it only narrows what a name
 // may stand for.
 type Lock struct{ entries []Entry }
 
@@ -44,12 +50,16 @@ type Entry struct {
 	Name      string
 	Kind      artifact.Kind
 	Tag       string        // "" if the reference had none
+	From      string        // the reference of a local artifact, or ""
 	Digest    digest.Digest // what the name stood for: the index, or the manifest
 	Platforms []Platform    // sorted; empty for a model
 	Signers   []string      // sorted
 	Evidence  []digest.Digest
 	Pin       digest.Digest // of the pin's predicate, or ""
+	Policy    digest.Digest // that admitted it, or ""
+	Met       []string      // the demands that it met, in the order of the policy
 	Verified  time.Time     // to the second
+	Line      int           // in the file that it was read from; 0 for one that was made
 }
 
 // Platform is the manifest that an index holds for a platform.
@@ -59,12 +69,22 @@ type Platform struct {
 }
 
 // NewEntry is the lock entry of an admission; only one for the purpose run has
-// one.
+// one. What is no name of a registry says in From where it was.
 func NewEntry(a Admission) (Entry, error) {
 	if a.Zero() || a.Purpose() != policy.Run {
 		return Entry{}, &reason.Error{Code: reason.AdmissionMismatch, What: "lock", Expected: "an admission for run", Found: "for " + string(a.Purpose())}
 	}
-	return found(a.Artifact(), a), nil
+	e := found(a.Artifact(), a)
+	if ref := a.Artifact().Ref(); ref.Scheme() != artifact.Registry {
+		e.From = ref.String()
+	}
+	e.Policy = a.PolicyDigest()
+	for _, f := range a.Decision().Findings() {
+		if f.Pass {
+			e.Met = append(e.Met, f.Rule+": "+f.What)
+		}
+	}
+	return e, nil
 }
 
 func found(at artifact.Artifact, a Admission) Entry {
@@ -95,6 +115,57 @@ func (l Lock) Find(kind artifact.Kind, name, tag string) (Entry, bool) {
 		}
 	}
 	return Entry{}, false
+}
+
+// Zero reports whether there is no entry.
+func (e Entry) Zero() bool { return e.Digest == "" }
+
+// Same reports whether two entries say the same, but for when it was found and
+// where it is written.
+func (e Entry) Same(o Entry) bool {
+	e.Verified, e.Line, o.Verified, o.Line = time.Time{}, 0, time.Time{}, 0
+	return bytes.Equal(Lock{[]Entry{e}}.Encode(), Lock{[]Entry{o}}.Encode())
+}
+
+// Tagged is the entry's name with its tag.
+func (e Entry) Tagged() string {
+	if e.Tag == "" {
+		return e.Name
+	}
+	return e.Name + ":" + e.Tag
+}
+
+// Called reports whether people mean the entry by word: its name, its name and tag,
+// or a reference of either.
+func (e Entry) Called(word string) bool {
+	if word == e.Name || word == e.Tagged() || word == e.From && word != "" {
+		return true
+	}
+	ref, err := artifact.Parse(word)
+	return err == nil && ref.Scheme() == artifact.Registry && ref.Name() == e.Name && ref.Tag() == e.Tag
+}
+
+// Reference is where the entry's artifact is to be had, not pinned to its digest. A
+// model without from is lock-invalid.
+func (e Entry) Reference() (artifact.Reference, error) {
+	word := e.From
+	switch {
+	case word != "":
+	case e.Kind == artifact.Model:
+		return artifact.Reference{}, &reason.Error{Code: reason.LockInvalid, What: "find " + e.Name, Expected: "from: model:./FOLDER", Found: "no from", Next: "ztlaunch lock model:./FOLDER"}
+	case e.Tag != "":
+		word = e.Tagged()
+	default:
+		word = e.Name + "@" + e.Digest.String()
+	}
+	ref, err := artifact.Parse(word)
+	if err != nil {
+		return artifact.Reference{}, err
+	}
+	if ref.Scheme() != artifact.Registry {
+		ref = ref.Named(e.Name)
+	}
+	return ref.As(e.Kind), nil
 }
 
 // With is the lock with an entry put in the place of the one for the same kind,
@@ -153,6 +224,18 @@ func (e Entry) Resolves(a artifact.Artifact) error {
 	return &reason.Error{Code: reason.LockStale, What: what, Expected: "the platform " + a.Platform().String(), Found: e.platforms(), Next: e.update()}
 }
 
+// Extended is the entry with the artifact's platform, where that is another one of the
+// very index that the entry stands for: news, and no move.
+func (e Entry) Extended(a artifact.Artifact) Entry {
+	platform := a.Platform().String()
+	if a.Platform().Zero() || a.Index() == "" || a.Index() != e.Digest || slices.ContainsFunc(e.Platforms, func(p Platform) bool { return p.Platform == platform }) {
+		return e
+	}
+	e.Platforms = append(slices.Clone(e.Platforms), Platform{platform, a.Digest()})
+	slices.SortFunc(e.Platforms, func(a, b Platform) int { return strings.Compare(a.Platform, b.Platform) })
+	return e
+}
+
 // holds reports whether a digest is a manifest of the entry: a run may name the
 // manifest directly.
 func (e Entry) holds(d digest.Digest) bool {
@@ -171,14 +254,10 @@ func (e Entry) platforms() string {
 }
 
 func (e Entry) update() string {
-	name := e.Name
-	if e.Tag != "" {
-		name += ":" + e.Tag
-	}
 	if e.Kind == artifact.MCP {
-		return "ztlaunch lock --update --kind server " + name
+		return "ztlaunch lock --update --kind server " + e.Tagged()
 	}
-	return "ztlaunch lock --update " + name
+	return "ztlaunch lock --update " + e.Tagged()
 }
 
 // Compare refuses an admission that says something else than the entry:
@@ -216,6 +295,9 @@ func (l Lock) Encode() []byte {
 		if e.Tag != "" {
 			b = fmt.Appendf(b, "    tag: %s\n", quote(e.Tag))
 		}
+		if e.From != "" {
+			b = fmt.Appendf(b, "    from: %s\n", quote(e.From))
+		}
 		b = fmt.Appendf(b, "    digest: %s\n", e.Digest)
 		if len(e.Platforms) > 0 {
 			b = append(b, "    platforms:\n"...)
@@ -231,6 +313,12 @@ func (l Lock) Encode() []byte {
 		b = block(b, "evidence", evidence)
 		if e.Pin != "" {
 			b = fmt.Appendf(b, "    pin: %s\n", e.Pin)
+		}
+		if e.Policy != "" {
+			b = fmt.Appendf(b, "    policy: %s\n", e.Policy)
+		}
+		if len(e.Met) > 0 {
+			b = block(b, "met", e.Met)
 		}
 		b = fmt.Appendf(b, "    verified: %q\n", stamp(e.Verified))
 	}

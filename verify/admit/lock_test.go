@@ -2,7 +2,8 @@ package admit
 
 import (
 	"bytes"
-	"reflect"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,10 +30,14 @@ entries:
     verified: "2026-06-01T12:00:00Z"
   - name: "models/small"
     kind: model
+    from: "model:./models/small"
     digest: sha256:4bd72d5e4f0a4c1b6d1d0f2f8f2a9d0f0c2f0a8d9f3d3d3a54ad3f6a0a4cf2e1
     signers:
       - "key sha256:5bd72d5e4f0a4c1b6d1d0f2f8f2a9d0f0c2f0a8d9f3d3d3a54ad3f6a0a4cf2e1"
     evidence: []
+    policy: sha256:8bd72d5e4f0a4c1b6d1d0f2f8f2a9d0f0c2f0a8d9f3d3d3a54ad3f6a0a4cf2e1
+    met:
+      - "models[0].require[0].signature: signature by release"
     verified: "2026-06-01T12:00:00Z"
   - name: "registry.example:5000/mcp/files"
     kind: mcp
@@ -98,6 +103,12 @@ func TestParseLock(t *testing.T) {
 		{"platform-twice", "linux/arm64", "linux/amd64", reason.LockInvalid},
 		{"platform-spelling", "linux/arm64", "linux/arm64/v8", reason.FormValue},
 		{"platform-none", "linux/arm64", "linux", reason.FormValue},
+		{"from-name", "model:./models/small", "registry.example/models/small:1", reason.LockInvalid},
+		{"from-kind", "model:./models/small", "oci-layout:./models/small", reason.LockInvalid},
+		{"from-spelling", "model:./models/small", "./models/small", reason.LockInvalid},
+		{"from-tag", "    tag: \"1\"\n", "    tag: \"1\"\n    from: \"oci-layout:./files\"\n", reason.LockInvalid},
+		{"met-text", "met:\n      - \"models[0].require[0].signature: signature by release\"", "met: all", reason.FormValue},
+		{"policy-short", "policy: sha256:8bd7", "policy: sha256:bd7", reason.FormValue},
 		{"time", "2026-06-01T12:00:00Z", "yesterday", reason.FormValue},
 		{"time-fraction", "2026-06-01T12:00:00Z", "2026-06-01T12:00:00.5Z", reason.FormValue},
 		{"pin-of-image", "    signers:\n      - \"https", "    pin: sha256:7bd72d5e4f0a4c1b6d1d0f2f8f2a9d0f0c2f0a8d9f3d3d3a54ad3f6a0a4cf2e1\n    signers:\n      - \"https", reason.LockInvalid},
@@ -211,8 +222,101 @@ func TestWith(t *testing.T) {
 		t.Errorf("entries %+v", got)
 	}
 	back, err := ParseLock(l2.With(older).Encode(), "l")
-	if err != nil || !reflect.DeepEqual(back, l2.With(older)) {
+	if err != nil || !bytes.Equal(back.Encode(), l2.With(older).Encode()) {
 		t.Errorf("read back %+v, %v", back, err)
+	}
+}
+
+// TestCalled: what people may call an entry by, and where it is to be had.
+func TestCalled(t *testing.T) {
+	l, err := ParseLock([]byte(lockText), "l")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := l.Entries()
+	for word, want := range map[string]string{
+		"registry.example/agents/coder": "coder", "registry.example/agents/coder:1.4": "coder", "registry.example/agents/coder:1.5": "",
+		"models/small": "small", "model:./models/small": "small", "small": "", "": "", "registry.example:5000/mcp/files:1": "files",
+	} {
+		got := ""
+		for _, e := range all {
+			if e.Called(word) {
+				got += e.Name[strings.LastIndexByte(e.Name, '/')+1:]
+			}
+		}
+		if got != want {
+			t.Errorf("%q means %q, want %q", word, got, want)
+		}
+	}
+	var where []string
+	for _, e := range all {
+		ref, err := e.Reference()
+		if err != nil || ref.Kind() != e.Kind || ref.Name() != e.Name || ref.Tag() != e.Tag {
+			t.Errorf("%s is to be had at %v, %v", e.Name, ref, err)
+		}
+		where = append(where, fmt.Sprintf("%s:%d", ref, e.Line))
+	}
+	if want := []string{"registry.example/agents/coder:1.4:4", "model:./models/small:16", "registry.example:5000/mcp/files:1:27"}; !slices.Equal(where, want) {
+		t.Errorf("%q, want %q", where, want)
+	}
+	bare := all[1]
+	bare.From = ""
+	if _, err := bare.Reference(); err == nil || !strings.Contains(err.Error(), string(reason.LockInvalid)) {
+		t.Errorf("a model that lies nowhere: %v", err)
+	}
+	digest := all[0]
+	digest.Tag = ""
+	if ref, err := digest.Reference(); err != nil || ref.Digest() != digest.Digest || ref.Tag() != "" {
+		t.Errorf("without a tag: %v, %v", ref, err)
+	}
+}
+
+// TestExtended: another platform of the same index is news, and anything else is not
+// taken for one.
+func TestExtended(t *testing.T) {
+	s := build(t, coder, artifact.Image, "index")
+	a := s.admit(t)
+	e, err := NewEntry(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	arm := e
+	arm.Platforms = []Platform{{"linux/arm64", sum("arm")}}
+	if arm.Compare(a) == nil {
+		t.Error("a platform that is not locked passes")
+	}
+	if got := arm.Extended(a.Artifact()); got.Compare(a) != nil || len(got.Platforms) != 2 || len(arm.Platforms) != 1 || got.Platforms[0].Platform != "linux/amd64" {
+		t.Errorf("extended to %+v", got)
+	}
+	other := arm
+	other.Digest = sum("another index")
+	same := e
+	same.Platforms = []Platform{{"linux/amd64", sum("another manifest")}}
+	for _, e := range []Entry{other, same} {
+		if got := e.Extended(a.Artifact()); len(got.Platforms) != 1 || got.Resolves(a.Artifact()) == nil {
+			t.Errorf("extended to %+v", got)
+		}
+	}
+}
+
+// TestSame: what differs in more than its time and place is another entry.
+func TestSame(t *testing.T) {
+	l, err := ParseLock([]byte(lockText), "l")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := l.Entries()[1]
+	o := e
+	o.Verified, o.Line = now.AddDate(1, 0, 0), 99
+	if !e.Same(o) {
+		t.Error("another time or line is another entry")
+	}
+	for name, change := range map[string]func(*Entry){"digest": func(e *Entry) { e.Digest = sum("x") }, "from": func(e *Entry) { e.From = "model:./x" },
+		"met": func(e *Entry) { e.Met = nil }, "evidence": func(e *Entry) { e.Evidence = append(e.Evidence, sum("x")) }} {
+		o := e
+		if change(&o); e.Same(o) {
+			t.Errorf("another %s is the same", name)
+		}
 	}
 }
 

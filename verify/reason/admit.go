@@ -9,6 +9,11 @@ const (
 	LockInvalid       Code = "lock-invalid"
 	LockStale         Code = "lock-stale"
 	TagMoved          Code = "tag-moved"
+	LockAbsent        Code = "lock-absent"
+	LockEmpty         Code = "lock-empty"
+	LockMissing       Code = "lock-missing"
+	LockOutdated      Code = "lock-outdated"
+	LockInCI          Code = "lock-in-ci"
 )
 
 var admitRows = []Row{
@@ -19,4 +24,9 @@ var admitRows = []Row{
 	{LockInvalid, Usage, "the lock file holds an entry twice, or one that contradicts itself", "verify/admit TestParseLock/entry-twice"},
 	{LockStale, Stale, "the lock does not say the same as what was found: kind, platform, signers or pin", "verify/admit TestCompare/signers"},
 	{TagMoved, Denied, "the name stands for another digest than the locked one", "verify/admit TestCompare/index"},
+	{LockAbsent, Usage, "there is no ztlaunch.lock in the working folder", "cmd/ztlaunch TestN39ZeroAttestationsExitsZero/no-lock"},
+	{LockEmpty, Usage, "the lock has no entry, so it would verify nothing", "cmd/ztlaunch TestN39ZeroAttestationsExitsZero/no-entry"},
+	{LockMissing, Denied, "the project's lock has no entry for the name", "cmd/ztlaunch TestScript/lock"},
+	{LockOutdated, Denied, "the project's lock holds another digest than what the name leads to", "cmd/ztlaunch TestScript/lock"},
+	{LockInCI, Usage, "a lock was to be written in CI, where nobody reviews it", "cmd/ztlaunch TestScript/lock"},
 }

@@ -11,6 +11,8 @@ const (
 	FlagUnknown    Code = "flag-unknown"
 	FileUnreadable Code = "file-unreadable"
 	FileUnwritable Code = "file-unwritable"
+
+	ReportUnwritable Code = "report-unwritable"
 )
 
 var generalRows = []Row{
@@ -21,6 +23,7 @@ var generalRows = []Row{
 	{FlagUnknown, Usage, "a flag that the verb does not have", "cmd/ztlaunch TestScript/usage"},
 	{FileUnwritable, Usage, "a file named on the command line cannot be written", "cmd/ztlaunch TestScript/usage"},
 	{FileUnreadable, Usage, "a file named on the command line cannot be read", "cmd/ztlaunch TestScript/usage"},
+	{ReportUnwritable, CannotTell, "a report cannot be written; what was decided stands", "cmd/ztlaunch TestScript/reports"},
 	{OutputClosed, CannotTell, "standard output, or a result file, cannot be written", "cmd/ztlaunch TestScript/output"},
 	{InternalFault, Internal, "ztlaunch met a state it holds to be impossible", "launch/plan TestBuildRefuses/zero"},
 }

@@ -51,7 +51,7 @@ func (c Code) Next() string {
 		return "name a new file in a folder that you may write to"
 	case c == LayoutUnreadable, c == ModelUnreadable:
 		return "name a folder that is there and that you may read"
-	case c == StoreUnwritable, c == OutputClosed:
+	case c == StoreUnwritable, c == OutputClosed, c == ReportUnwritable:
 		return "make room, or name another place, and run it again"
 	case family == "registry" || family == "referrers":
 		return "try again, or name a mirror: --registry-mirror REGISTRY=MIRROR"

@@ -51,3 +51,15 @@ func Table() []Row {
 	slices.SortFunc(all, func(a, b Row) int { return cmp.Compare(a.Code, b.Code) })
 	return all
 }
+
+// Means is the row's sentence about the code, or "" for one that is not listed.
+func (c Code) Means() string {
+	for _, rows := range tables() {
+		for _, r := range rows {
+			if r.Code == c {
+				return r.Means
+			}
+		}
+	}
+	return ""
+}

@@ -1,6 +1,8 @@
-// Package report turns a decision into one verdict object, and the verdict into
-// views: JSON for machines and text for people. Views add nothing and leave
-// nothing out that decides.
+// Package report turns a decision into one verdict object, and verdicts into
+// views: text for people, JSON for machines, SARIF, JUnit and GitHub's workflow
+// commands for the pages that show what a gate said. Views are functions of the
+// verdicts alone. They add nothing; what a reader's limits keep out is counted and
+// said; and whatever is not allowed fails in every one of them.
 //
 // The JSON form, schema "ztlaunch.verdict/v1", is a contract: members keep their
 // names and meaning, new ones may be added. result is "allowed", "denied", or
@@ -9,8 +11,10 @@
 // "sha256:HEX", times RFC 3339 in UTC, absent things are left out. Several
 // verdicts are one object of schema "ztlaunch.verdicts/v1" with the worst exit.
 //
+// named says which line of which file named the artifact, if one did.
+//
 // Text is not a contract. What an artifact's makers wrote is shown without
-// control characters.
+// control characters, and without what a runner would take for a command.
 package report
 
 import (
@@ -18,6 +22,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
@@ -45,6 +50,7 @@ type Verdict struct {
 	Result         string    `json:"result"`
 	Exit           int       `json:"exit"`
 	Subject        Subject   `json:"subject"`
+	Named          *Place    `json:"named,omitempty"`
 	Purpose        string    `json:"purpose,omitempty"`
 	Time           string    `json:"time,omitempty"`
 	Until          string    `json:"until,omitempty"` // when the decision's own inputs run out
@@ -69,6 +75,12 @@ type Subject struct {
 	Config    string `json:"config,omitempty"`
 	Platform  string `json:"platform,omitempty"`
 	Tree      string `json:"tree,omitempty"`
+}
+
+// Place is a line of a file that people wrote or reviewed.
+type Place struct {
+	File string `json:"file"` // an absolute path
+	Line int    `json:"line"` // from 1
 }
 
 // Policy is the policy that decided.
@@ -178,6 +190,26 @@ func Of(d policy.Decision, o Origin) Verdict {
 // Failed is the verdict when no decision could be made about what the operator
 // named. An error that is no refusal of ours is an internal fault.
 func Failed(reference string, err error) Verdict {
+	f, class := failure(reference, err)
+	return Verdict{Schema: Schema, Result: Undecided, Exit: class.Exit(), Subject: Subject{Reference: reference}, Signers: []Signer{}, Findings: []Finding{f}}
+}
+
+// Refused is the verdict with one more reason to deny, which no policy knows of:
+// what a lock says is not what was found.
+func (v Verdict) Refused(err error) Verdict {
+	f, class := failure(v.Subject.Reference, err)
+	v.Findings = append(slices.Clone(v.Findings), f)
+	v.Result, v.Exit = Denied, reason.Worst(v.Exit, class.Exit())
+	return v
+}
+
+// At is the verdict with the line that named the artifact.
+func (v Verdict) At(file string, line int) Verdict {
+	v.Named = &Place{File: file, Line: line}
+	return v
+}
+
+func failure(reference string, err error) (Finding, reason.Class) {
 	e, ok := reason.Of(err)
 	if !ok {
 		e = &reason.Error{Code: reason.InternalFault, What: "verify " + reference, Err: err}
@@ -187,7 +219,7 @@ func Failed(reference string, err error) Verdict {
 	if e.Err != nil {
 		f.Found = join(f.Found, e.Err.Error())
 	}
-	return Verdict{Schema: Schema, Result: Undecided, Exit: class.Exit(), Subject: Subject{Reference: reference}, Signers: []Signer{}, Findings: []Finding{f}}
+	return f, class
 }
 
 func join(a, b string) string {
@@ -284,5 +316,10 @@ func JSON(all ...Verdict) ([]byte, error) {
 	if err := e.Encode(v); err != nil {
 		return nil, fmt.Errorf("write verdict: %w", err)
 	}
-	return b.Bytes(), nil
+	return unsigned(b.Bytes()), nil
 }
+
+// unsigned writes the second of two number signs in a JSON text as an escape, which
+// means the same: a runner takes ##[...] and ##vso[...] anywhere in its output for a
+// command.
+func unsigned(raw []byte) []byte { return bytes.ReplaceAll(raw, []byte("##"), []byte("#\\u0023")) }

@@ -11,7 +11,7 @@ import (
 // with what was expected, what was found and what to do next, then what passed.
 func Text(all ...Verdict) string {
 	var b strings.Builder
-	for i, v := range all {
+	for i, v := range whole(all) {
 		if i > 0 {
 			b.WriteByte('\n')
 		}
@@ -26,10 +26,7 @@ func (v Verdict) text(b *strings.Builder) {
 		name += " at " + v.Subject.Digest
 	}
 	line(b, v.Result, name)
-	for _, f := range v.Findings {
-		if f.Result != "fail" {
-			continue
-		}
+	for _, f := range v.failed() {
 		b.WriteByte('\n')
 		line(b, "denied", f.Code+"  "+f.What)
 		row(b, "expected", f.Expected)
@@ -66,6 +63,9 @@ func (v Verdict) notes(b *strings.Builder) {
 	}
 	if f := v.Files; f != nil && f.Uncovered+f.Excepted > 0 {
 		line(b, "note", fmt.Sprintf("of %d files, %d are outside of what the rule covers and %d are excepted by the policy", f.Total, f.Uncovered, f.Excepted))
+	}
+	if v.Named != nil {
+		line(b, "named", fmt.Sprintf("%s:%d", v.Named.File, v.Named.Line))
 	}
 	if v.Policy != nil {
 		at := v.Policy.Path
@@ -137,9 +137,13 @@ func row(b *strings.Builder, name, value string) {
 	}
 }
 
-// plain drops what a terminal might act on: control and format characters, and
-// line breaks.
+// plain drops what a terminal might act on (control and format characters, and
+// line breaks), and parts the two signs that begin a runner's command anywhere in a
+// line (##[...], ##vso[...]).
 func plain(s string) string {
+	for strings.Contains(s, "##") {
+		s = strings.ReplaceAll(s, "##", "# #")
+	}
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029' || r == unicode.ReplacementChar {
 			return '?'
