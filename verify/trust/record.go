@@ -63,10 +63,11 @@ func ParseRecord(raw []byte) (Record, error) {
 	if len(raw) > MaxRecordSize {
 		return malformed(fmt.Errorf("more than %d bytes", MaxRecordSize))
 	}
-	if err := content.CheckJSON("record", raw); err != nil {
+	var r Record
+	if err := content.DecodeJSON("record", raw, &r); err != nil {
 		return malformed(err)
 	}
-	var r Record
+	r = Record{}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&r); err != nil {

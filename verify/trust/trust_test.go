@@ -98,12 +98,6 @@ func TestFromJSONRefuses(t *testing.T) {
 		"case variant":  {strings.Replace(whole, `"tlogs"`, `"Tlogs"`, 1), reason.TrustRootMalformed},
 		"media type":    {strings.Replace(whole, "version=0.1", "version=0.9", 1), reason.TrustRootMalformed},
 		"too-large":     {whole + strings.Repeat(" ", MaxRootSize), reason.TrustRootTooLarge},
-		"no-start-ca":   {without(t, "certificateAuthorities", "validFor"), reason.TrustRootWindow},
-		"no-start-tsa":  {without(t, "timestampAuthorities", "validFor"), reason.TrustRootWindow},
-		"no-start-tlog": {without(t, "tlogs", "publicKey", "validFor"), reason.TrustRootWindow},
-		"no-start-ct":   {without(t, "ctlogs", "publicKey", "validFor"), reason.TrustRootWindow},
-		"backwards":     {set(t, "1990-01-01T00:00:00Z", "certificateAuthorities", "validFor", "end"), reason.TrustRootWindow},
-		"log twice":     {twice(t), reason.TrustRootWindow},
 		"bad certificate": {set(t, "AAAA", "certificateAuthorities", "certChain", "certificates", "rawBytes"),
 			reason.TrustRootMalformed},
 	}
@@ -115,6 +109,29 @@ func TestFromJSONRefuses(t *testing.T) {
 			}
 			if !r.Zero() {
 				t.Error("a refused root is not zero")
+			}
+		})
+	}
+}
+
+// TestN12RootWindow leaves out, or turns around, the validity of each kind of
+// authority and log: none is read as "always".
+func TestN12RootWindow(t *testing.T) {
+	for name, raw := range map[string]string{
+		"no-start-ca":    without(t, "certificateAuthorities", "validFor"),
+		"no-start-tsa":   without(t, "timestampAuthorities", "validFor"),
+		"no-start-tlog":  without(t, "tlogs", "publicKey", "validFor"),
+		"no-start-ct":    without(t, "ctlogs", "publicKey", "validFor"),
+		"only-end-ca":    without(t, "certificateAuthorities", "validFor", "start"),
+		"backwards-ca":   set(t, "1990-01-01T00:00:00Z", "certificateAuthorities", "validFor", "end"),
+		"backwards-tsa":  set(t, "1990-01-01T00:00:00Z", "timestampAuthorities", "validFor", "end"),
+		"backwards-tlog": set(t, "1990-01-01T00:00:00Z", "tlogs", "publicKey", "validFor", "end"),
+		"backwards-ct":   set(t, "1990-01-01T00:00:00Z", "ctlogs", "publicKey", "validFor", "end"),
+		"log-twice":      twice(t),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if r, err := FromJSON([]byte(raw)); code(err) != reason.TrustRootWindow || !r.Zero() {
+				t.Errorf("%v, want %s", err, reason.TrustRootWindow)
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package tuf
 
 import (
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -23,18 +24,19 @@ func strict(name string, raw []byte) error {
 	if err := content.CheckJSON(name, raw); err != nil {
 		return malformed("", err)
 	}
+	var doc any
+	err := json.Unmarshal(raw, &doc)
+	if err == nil && hasNull(doc) { // where go-tuf takes an object for granted
+		return malformed("a member that is null", nil)
+	}
 	var names []string
-	var err error
 	switch strings.TrimLeft(name, "0123456789.") {
 	case "root.json":
-		var m *metadata.Metadata[metadata.RootType]
-		if m, err = metadata.Root().FromBytes(raw); err == nil && (hasNil(m.Signed.Keys) || hasNil(m.Signed.Roles)) {
-			return malformed("a key or role that is null", nil)
-		}
+		_, err = metadata.Root().FromBytes(raw)
 	case "timestamp.json":
 		var m *metadata.Metadata[metadata.TimestampType]
 		if m, err = metadata.Timestamp().FromBytes(raw); err == nil {
-			if m.Signed.Meta["snapshot.json"] == nil || hasNil(m.Signed.Meta) {
+			if m.Signed.Meta["snapshot.json"] == nil {
 				return malformed("no version of snapshot.json", nil)
 			}
 			names = slices.Sorted(maps.Keys(m.Signed.Meta))
@@ -42,7 +44,7 @@ func strict(name string, raw []byte) error {
 	case "snapshot.json":
 		var m *metadata.Metadata[metadata.SnapshotType]
 		if m, err = metadata.Snapshot().FromBytes(raw); err == nil {
-			if m.Signed.Meta["targets.json"] == nil || hasNil(m.Signed.Meta) {
+			if m.Signed.Meta["targets.json"] == nil {
 				return malformed("no version of targets.json", nil)
 			}
 			names = slices.Sorted(maps.Keys(m.Signed.Meta))
@@ -50,9 +52,6 @@ func strict(name string, raw []byte) error {
 	case "targets.json":
 		var m *metadata.Metadata[metadata.TargetsType]
 		if m, err = metadata.Targets().FromBytes(raw); err == nil {
-			if hasNil(m.Signed.Targets) {
-				return malformed("a target that is null", nil)
-			}
 			names = slices.Sorted(maps.Keys(m.Signed.Targets))
 			if d := m.Signed.Delegations; d != nil {
 				for _, r := range d.Roles {
@@ -72,10 +71,17 @@ func strict(name string, raw []byte) error {
 	return nil
 }
 
-func hasNil[T any](m map[string]*T) bool {
-	for _, v := range m {
-		if v == nil {
-			return true
+func hasNull(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case []any:
+		return slices.ContainsFunc(v, hasNull)
+	case map[string]any:
+		for _, member := range v {
+			if hasNull(member) {
+				return true
+			}
 		}
 	}
 	return false
