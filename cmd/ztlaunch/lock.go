@@ -196,14 +196,17 @@ func writePin(d dirs, ref artifact.Reference, pinned admit.Entry, a admit.Admiss
 }
 
 // locking runs f while nobody else changes a lock.
-func locking(d dirs, f func() error) error {
+func locking(d dirs, f func() error) error { return holding(d.locks(), f) }
+
+// holding runs f while nobody else does so for the same folder, which is made.
+func holding(folder string, f func() error) error {
 	unwritable := func(err error) error {
-		return &reason.Error{Code: reason.FileUnwritable, What: "lock the folder " + d.locks(), Err: err}
+		return &reason.Error{Code: reason.FileUnwritable, What: "lock the folder " + folder, Err: err}
 	}
-	if err := os.MkdirAll(d.locks(), 0o700); err != nil {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return unwritable(err)
 	}
-	dir, err := os.Open(d.locks())
+	dir, err := os.Open(folder)
 	if err != nil {
 		return unwritable(err)
 	}

@@ -72,6 +72,7 @@ func verbs() []verb {
 		{"attest", "--key FILE --type T --predicate FILE REF", "sign a statement about an image", attestVerb},
 		{"key", "generate", "make a key pair in cosign's format", keyVerb},
 		{"policy", "init REF | check FILE...", "write or check a policy", policyVerb},
+		{"trust", "show | add FILE | update | diff FILE", "whose certificates and logs are believed", trustVerb},
 		{"lock", "--update REF", "decide anew about a tag that moved, and lock it", lockVerb},
 		{"adopt", "SRC --as NAME", "vouch for one exact digest with your own key", adoptVerb},
 		{"sbom", "create SRC", "make an SBOM from an image's or a folder's bytes", sbomVerb},

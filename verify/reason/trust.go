@@ -38,7 +38,7 @@ var trustRows = []Row{
 	{TrustRootTooLarge, Usage, "a trusted_root.json is over the size limit", "verify/trust TestFromJSONRefuses/too-large"},
 	{TrustRootWindow, Usage, "an authority or log in a trusted_root.json does not say since when it is valid", "verify/trust TestN12RootWindow/no-start-ca"},
 	{TrustRootChanged, Denied, "the installed trusted root is not the one that its record names", "verify/trust TestInstalled"},
-	{TrustRootRewound, Stale, "a root would drop or widen an authority or log of the one in force, and --replace was not typed", "cmd/ztlaunch TestTrustAdd"},
+	{TrustRootRewound, Stale, "a root would drop or widen an authority or log of the one in force, and --replace was not typed", "cmd/ztlaunch TestScript/trust"},
 	{TrustRecordMalformed, CannotTell, "the record of the installed root cannot be read strictly", "verify/trust TestParseRecordRefuses"},
 
 	{TUFRootInvalid, Usage, "a TUF root.json to start from is none, or is not signed by its own keys", "verify/trust/tuf TestAnchor"},

@@ -152,7 +152,7 @@ func (c *client) root() error {
 		raw, err := c.fetch(name, MaxRoot)
 		if errors.Is(err, fs.ErrNotExist) {
 			if now := c.trusted.RefTime; c.trusted.Root.Signed.IsExpired(now) {
-				return expired("root", c.trusted.Root.Signed.Expires, now)
+				return expired(fmt.Sprintf("%d.root.json, the newest", want-1), c.trusted.Root.Signed.Expires, now)
 			}
 			return nil
 		}
