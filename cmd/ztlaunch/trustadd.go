@@ -73,6 +73,13 @@ func trustUpdate(ctx context.Context, w world, args []string) int {
 				at = was.record.Source
 			}
 		}
+		if !strings.Contains(at, "://") {
+			abs, err := filepath.Abs(at)
+			if err != nil {
+				return successor{}, &reason.Error{Code: reason.FileUnreadable, What: "find " + at, Err: err}
+			}
+			at = abs
+		}
 		kept, first, err := w.chain(was, *anchor, *replace)
 		if err != nil {
 			return successor{}, err
