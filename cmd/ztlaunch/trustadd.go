@@ -104,13 +104,14 @@ func trustUpdate(ctx context.Context, w world, args []string) int {
 		rec := trust.Record{Root: root.File(), Source: at, Date: w.now(), Installed: w.now(), Signed: true, TUF: &trust.Metadata{Anchor: first,
 			Root: version(u.Versions.Root, u.Kept.Root), Timestamp: version(u.Versions.Timestamp, u.Kept.Timestamp),
 			Snapshot: version(u.Versions.Snapshot, u.Kept.Snapshot), Targets: version(u.Versions.Targets, u.Kept.Targets)}}
-		follows := was.record.Signed && was.record.TUF.Anchor == first || was.by == "embedded" && first == digest.FromBytes(tuf.PublicGoodRoot())
+		follows := was.record.Signed || was.by == "embedded" && first == digest.FromBytes(tuf.PublicGoodRoot())
 		return successor{root, rec, [][]byte{u.Target, u.Kept.Root, u.Kept.Timestamp, u.Kept.Snapshot, u.Kept.Targets}, follows}, nil
 	})
 }
 
 // chain is where an update starts: at what was kept, or else at the first root,
-// whose digest it returns. Another first root than before is another repository.
+// whose digest it returns. Another first root than before is another repository,
+// and takes the operator's word.
 func (w world) chain(was inForce, anchor string, replace bool) (tuf.Kept, digest.Digest, error) {
 	first := tuf.PublicGoodRoot()
 	if anchor != "" {

@@ -208,7 +208,23 @@ func TestTrustUpdateAfterAdd(t *testing.T) {
 	if a := s.update("--replace"); a.status != 0 {
 		t.Error(a.err)
 	}
-	// Another repository takes the word, and what was kept of this one then goes.
+	// The same bytes from a file change nothing, and not whose word they are.
+	if err := os.WriteFile(file, first, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if a := s.run("trust", "add", file); a.status != 0 || s.inForce().By != "tuf" {
+		t.Errorf("the same again: status %d, %+v %s", a.status, s.inForce(), a.err)
+	}
+	// Another repository takes the word, even for the same target, and what was kept of
+	// this one then goes.
+	same := verifytest.NewRepository(t, s.now.AddDate(0, 0, 7), first)
+	if err := os.WriteFile(filepath.Join(s.root, "same.json"), same.Files["1.root.json"], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.repo = same
+	if a := s.update("--tuf-root", filepath.Join(s.root, "same.json")); a.status != 4 || !strings.Contains(a.err, string(reason.TrustRootRewound)) {
+		t.Errorf("another repository with the same target: status %d, %s", a.status, a.err)
+	}
 	other := verifytest.NewRepository(t, s.now.AddDate(0, 0, 7), second)
 	anchor := filepath.Join(s.root, "other.json")
 	if err := os.WriteFile(anchor, other.Files["1.root.json"], 0o600); err != nil {
@@ -289,6 +305,31 @@ func changeTargets(files map[string][]byte, change func([]byte) []byte) {
 		if strings.HasPrefix(name, "targets/") {
 			files[name] = change(bytes.Clone(raw))
 		}
+	}
+}
+
+// TestTrustKeptChanged starts from no metadata that is not what was seen.
+func TestTrustKeptChanged(t *testing.T) {
+	s := newStation(t, verifytest.New(t).Root(), false)
+	anchor := filepath.Join(s.root, "anchor.json")
+	if a := s.update("--tuf-root", anchor, "--replace"); a.status != 0 {
+		t.Fatal(a.err)
+	}
+	for _, role := range []string{"1.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"} {
+		raw := s.repo.Files[role]
+		file := filepath.Join(s.root, "state", "trust", "roots", digest.FromBytes(raw).Encoded()+".json")
+		if err := os.WriteFile(file, append(bytes.Clone(raw), '\n'), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if a := s.update(); a.status != 1 || !strings.Contains(a.err, string(reason.TrustRootChanged)) {
+			t.Errorf("%s: status %d, %s", role, a.status, a.err)
+		}
+		if err := os.WriteFile(file, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a := s.update(); a.status != 0 {
+		t.Error(a.err)
 	}
 }
 

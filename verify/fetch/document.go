@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/ztlaunch/ztlaunch/verify/reason"
@@ -92,7 +93,7 @@ func (d *Documents) Read(ctx context.Context, name string, limit int64) ([]byte,
 
 func (d *Documents) open(ctx context.Context, name string) (io.ReadCloser, error) {
 	if d.folder != nil {
-		f, err := d.folder.Open(filepath.FromSlash(name))
+		f, err := d.folder.OpenFile(filepath.FromSlash(name), os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe is no reason to wait
 		if err != nil {
 			return nil, err
 		}

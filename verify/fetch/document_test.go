@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -64,7 +65,7 @@ func TestDocuments(t *testing.T) {
 	closed.Close()
 	dir := t.TempDir()
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "a"), 0o755), os.WriteFile(filepath.Join(dir, "a", "b.json"), []byte("12345"), 0o600),
-		os.Symlink("/etc/passwd", filepath.Join(dir, "out"))); err != nil {
+		os.Symlink("/etc/passwd", filepath.Join(dir, "out")), syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
@@ -87,6 +88,7 @@ func TestDocuments(t *testing.T) {
 		"cut":         {plain.URL + "/base", "cut", 50, reason.DocumentUnreadable},
 		"redirected":  {plain.URL + "/base", "away", 5, reason.DocumentUnreadable},
 		"link":        {dir, "out", 1 << 20, reason.DocumentUnreadable},
+		"pipe":        {dir, "pipe", 5, reason.DocumentUnreadable},
 		"directory":   {dir, "a", 5, reason.DocumentUnreadable},
 		"tls":         {secret.URL + "/base", "a/b.json", 5, reason.DocumentTLS},
 		"plain":       {"http://registry.example", "a/b.json", 5, reason.DocumentPlace},

@@ -143,6 +143,52 @@ func TestN42Rollback(t *testing.T) {
 	}
 }
 
+// TestN42RollbackAlone rolls one role back while those below it stay: only what was
+// kept of that very role tells.
+func TestN42RollbackAlone(t *testing.T) {
+	r, kept := updated(t)
+	see := func() {
+		t.Helper()
+		u, err := tuf.Refresh(kept, serve(r.Files), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept = u.Kept
+	}
+	// Timestamp 2 names the same snapshot as timestamp 1.
+	first := r.Files["timestamp.json"]
+	r.Timestamp.Signed.Version = 2
+	r.Put(t, metadata.TIMESTAMP)
+	see()
+	second := r.Files["timestamp.json"]
+	r.Files["timestamp.json"] = first
+	want(t, kept, r.Files, reason.TUFRollback)
+	r.Files["timestamp.json"] = second
+
+	// Snapshot 2 names the same targets as snapshot 1, and a file besides.
+	r.Snapshot.Signed.Version = 2
+	r.Snapshot.Signed.Meta["other.json"] = metadata.MetaFile(5)
+	r.Put(t, metadata.SNAPSHOT)
+	r.Timestamp.Signed.Version = 3
+	r.Timestamp.Signed.Meta["snapshot.json"].Version = 2
+	r.Put(t, metadata.TIMESTAMP)
+	see()
+	r.Timestamp.Signed.Version = 4
+	r.Timestamp.Signed.Meta["snapshot.json"].Version = 1
+	r.Put(t, metadata.TIMESTAMP)
+	want(t, kept, r.Files, reason.TUFRollback)
+
+	r.Timestamp.Signed.Meta["snapshot.json"].Version = 3
+	r.Put(t, metadata.TIMESTAMP)
+	r.Snapshot.Signed.Version = 3
+	r.Snapshot.Signed.Meta["other.json"].Version = 4
+	r.Put(t, metadata.SNAPSHOT)
+	want(t, kept, r.Files, reason.TUFRollback)
+	delete(r.Snapshot.Signed.Meta, "other.json")
+	r.Put(t, metadata.SNAPSHOT)
+	want(t, kept, r.Files, reason.TUFRollback)
+}
+
 // TestN42PathTraversal has metadata whose names would lead out of any folder.
 func TestN42PathTraversal(t *testing.T) {
 	for _, name := range []string{"../x", "/etc/passwd", "a/../../x", "a//b", "..\\x", "", ".", "a\x00b"} {
@@ -187,9 +233,15 @@ func TestFreeze(t *testing.T) {
 			want(t, tuf.Kept{Root: r.Files["1.root.json"]}, r.Files, reason.TUFExpired)
 		})
 	}
-	r, kept := updated(t)
-	_, err := tuf.Refresh(kept, serve(r.Files), until.Add(time.Second))
-	if e, ok := reason.Of(err); !ok || e.Code != reason.TUFExpired {
+	r := verifytest.NewRepository(t, until.AddDate(1, 0, 0), []byte("first"))
+	r.Timestamp.Signed.Expires = until
+	r.Put(t, metadata.TIMESTAMP)
+	u, err := tuf.Refresh(tuf.Kept{Root: r.Files["1.root.json"]}, serve(r.Files), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tuf.Refresh(u.Kept, serve(r.Files), until.Add(time.Second))
+	if e, ok := reason.Of(err); !ok || e.Code != reason.TUFExpired || !strings.Contains(e.What, "timestamp.json") {
 		t.Errorf("what was seen before, when it has expired: %v", err)
 	}
 }
