@@ -132,7 +132,7 @@ func (a adoption) believe(d dirs, rule policy.Adoption, name artifact.Reference,
 			Evidence: []digest.Digest{evidence[0].Digest, evidence[1].Digest}}}}); err != nil {
 		return err
 	}
-	if err := replaceFile(d.policy(), text, 0o600); err != nil {
+	if err := replaceFile(d.policy(), text); err != nil {
 		return err
 	}
 	// The name now means these bytes: whoever vouches again means the new ones.

@@ -78,11 +78,12 @@ func writeNew(name string, content []byte, mode os.FileMode) error {
 	return nil
 }
 
-// replaceFile writes a whole file in place of one that may be there.
-func replaceFile(name string, content []byte, mode os.FileMode) error {
+// replaceFile writes a whole file, for its owner alone, in place of one that may be
+// there.
+func replaceFile(name string, content []byte) error {
 	temp := name + ".new"
 	os.Remove(temp)
-	if err := writeNew(temp, content, mode); err != nil {
+	if err := writeNew(temp, content, 0o600); err != nil {
 		return err
 	}
 	if err := os.Rename(temp, name); err != nil {

@@ -232,5 +232,5 @@ func forget(d dirs, ref artifact.Reference) error {
 
 // setPin locks a tag. Call it in locking.
 func setPin(d dirs, ref artifact.Reference, l admit.Lock) error {
-	return replaceFile(pinFile(d, ref), l.Encode(), 0o600)
+	return replaceFile(pinFile(d, ref), l.Encode())
 }

@@ -182,3 +182,24 @@ func TestNoSocket(t *testing.T) {
 		t.Errorf("through a shell: status %d, %v: %s", status, counts, errs)
 	}
 }
+
+// TestDoctorTrust has doctor say how old the root in force is, and refuse one that
+// was changed; what the host can launch is another question.
+func TestDoctorTrust(t *testing.T) {
+	l := newLab(t)
+	l.write("root.json", string(verifytest.New(t).Root()))
+	if a := l.ok("doctor"); !strings.Contains(a.out, "trust:  Sigstore root (embedded) of 20") || !strings.Contains(a.out, " days old") {
+		t.Errorf("no age: %s", a.out)
+	}
+	l.ok("trust", "add", "--replace", "root.json")
+	if a := l.ok("doctor"); !strings.Contains(a.out, "trust:  Sigstore root (file) of unknown date") {
+		t.Errorf("no installed root: %s", a.out)
+	}
+	if err := os.WriteFile(filepath.Join(l.root, "state", "trust", "roots", "record.json"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := l.run("doctor", "--json")
+	if a.status != 3 || !strings.Contains(a.out, "trust-record-malformed") || !strings.Contains(a.out, `"launch": true`) {
+		t.Errorf("status %d: %s%s", a.status, a.out, a.err)
+	}
+}

@@ -93,13 +93,13 @@ func (d dirs) keptMetadata(m *trust.Metadata) (tuf.Kept, error) {
 // holding.
 func (d dirs) putRoot(r, before trust.Record, files ...[]byte) error {
 	for _, raw := range files {
-		if err := replaceFile(d.rootFile(digest.FromBytes(raw)), raw, 0o600); err != nil {
+		if err := replaceFile(d.rootFile(digest.FromBytes(raw)), raw); err != nil {
 			return err
 		}
 	}
 	raw, err := r.Encode()
 	if err == nil {
-		err = replaceFile(d.rootRecord(), raw, 0o600)
+		err = replaceFile(d.rootRecord(), raw)
 	}
 	if err != nil {
 		return err
