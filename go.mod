@@ -31,6 +31,7 @@ require (
 	github.com/sigstore/sigstore-go v1.3.0 // proves signatures: one path for all formats
 	github.com/spdx/tools-golang v0.6.0-rc4 // the SPDX form of ztlaunch-sbom's output
 	github.com/spf13/pflag v1.1.0 // flags as docker has them
+	github.com/theupdateframework/go-tuf/v2 v2.4.2 // TUF metadata, in trust update alone
 	github.com/transparency-dev/merkle v0.0.2 // inclusion proofs of the in-memory Sigstore, tests only
 	golang.org/x/mod v0.41.0 // semantic versions, for the floors of a policy
 	golang.org/x/sys v0.49.0 // system calls
@@ -325,7 +326,6 @@ require (
 	github.com/tchap/go-patricia/v2 v2.3.3 // indirect
 	github.com/therootcompany/xz v1.0.1 // indirect
 	github.com/theupdateframework/go-tuf v0.7.0 // indirect
-	github.com/theupdateframework/go-tuf/v2 v2.4.2 // indirect
 	github.com/transparency-dev/formats v0.1.1 // indirect
 	github.com/ulikunitz/xz v0.5.17 // indirect
 	github.com/vbatts/go-mtree v0.7.0 // indirect

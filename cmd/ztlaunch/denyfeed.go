@@ -77,7 +77,7 @@ func (w world) feedNow(p policy.Policy) *feedState {
 	}
 	s := feedState{File: p.DenyFeed()}
 	var t trustFlags
-	root, err := t.rootFor(p)
+	root, err := t.rootFor(w, p)
 	var feed policy.Feed
 	if err == nil {
 		feed, err = w.provedFeed(p, root)

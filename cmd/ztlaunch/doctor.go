@@ -16,14 +16,16 @@ import (
 // checkup is the JSON of `doctor`.
 type checkup struct {
 	header
-	Kernel    string    `json:"kernel"`
-	Cgroups   string    `json:"cgroups"`
-	Nested    string    `json:"nested,omitempty"`
-	Verify    bool      `json:"verify"` // always: verification needs nothing of the host
-	Launch    bool      `json:"launch"`
-	Integrity string    `json:"integrity,omitempty"` // how roots would be held: the strongest form, tried
-	Refusal   *failure  `json:"refusal,omitempty"`   // why launch would be refused
-	Abilities []ability `json:"abilities"`
+	Kernel    string     `json:"kernel"`
+	Cgroups   string     `json:"cgroups"`
+	Nested    string     `json:"nested,omitempty"`
+	Verify    bool       `json:"verify"` // always: verification needs nothing of the host
+	Launch    bool       `json:"launch"`
+	Integrity string     `json:"integrity,omitempty"` // how roots would be held: the strongest form, tried
+	Refusal   *failure   `json:"refusal,omitempty"`   // why launch would be refused
+	Abilities []ability  `json:"abilities"`
+	Trust     *rootShown `json:"trust,omitempty"`        // the Sigstore root in force
+	Distrust  *failure   `json:"trustRefusal,omitempty"` // why there is none that counts
 }
 
 type ability struct {
@@ -33,8 +35,9 @@ type ability struct {
 	Fix  string `json:"fix,omitempty"`
 }
 
-// doctorVerb tries what this host can enforce. It exits 0 when tasks can be
-// launched and 3 when they cannot.
+// doctorVerb tries what this host can enforce, and looks at the Sigstore root in
+// force. It exits 0 when tasks can be launched and 3 when they cannot; a root that
+// cannot be read has its own status.
 func doctorVerb(ctx context.Context, w world, args []string) int {
 	fs := newFlags("doctor", true)
 	if err := w.parse(fs, "[--json]", args); err != nil {
@@ -67,7 +70,16 @@ func doctorVerb(ctx context.Context, w world, args []string) int {
 		f := asFailure(err, c.Exit)
 		c.Refusal = &f
 	}
-	return reason.Worst(c.Exit, w.done("doctor", c, c.text(err)))
+	in, bad := w.dirs().rootInForce()
+	if bad != nil {
+		c.Exit = reason.Worst(c.Exit, status(bad))
+		f := asFailure(bad, c.Exit)
+		c.Distrust = &f
+	} else {
+		shown := in.shown(w.now())
+		c.Trust = &shown
+	}
+	return reason.Worst(c.Exit, w.done("doctor", c, c.text(err, bad)))
 }
 
 // bounded refuses a host on which a task's limits would not hold.
@@ -95,7 +107,7 @@ var forms = map[rootfs.Form]string{
 	rootfs.Extracted: "roots extracted into memory for each task, hashed again while they run",
 }
 
-func (c checkup) text(refused error) string {
+func (c checkup) text(refused, bad error) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "kernel %s, cgroups %s\n", c.Kernel, c.Cgroups)
 	for _, a := range c.Abilities {
@@ -114,6 +126,12 @@ func (c checkup) text(refused error) string {
 	} else {
 		fmt.Fprintln(&b, "run:    refused")
 		refusal(&b, "run", refused)
+	}
+	if bad == nil {
+		fmt.Fprintf(&b, "trust:  Sigstore root (%s) %s\n", c.Trust.By, c.Trust.age())
+	} else {
+		fmt.Fprintln(&b, "trust:  refused")
+		refusal(&b, "doctor", bad)
 	}
 	return b.String()
 }

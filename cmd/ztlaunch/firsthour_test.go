@@ -87,32 +87,40 @@ func TestAdoptAtOnce(t *testing.T) {
 	}
 }
 
-// TestSignedKeyless is the README's first transcript, against an instance of
-// Sigstore in memory: policy init proves first, then run believes exactly that.
-func TestSignedKeyless(t *testing.T) {
-	l := newLab(t)
-	l.copy(filepath.Join(l.images, "tools"), "agent")
-	sigstore := verifytest.New(t)
-	l.write("root.json", string(sigstore.Root()))
-	ref, err := artifact.Parse("oci-layout:" + filepath.Join(l.dir, "agent"))
+// keyless copies an image of tools into the lab and has it signed by a workflow, of
+// acme/agent, of the given instance of Sigstore.
+func (l *lab) keyless(name string, sigstore *verifytest.Sigstore) evidence.Signer {
+	l.t.Helper()
+	l.copy(filepath.Join(l.images, "tools"), name)
+	ref, err := artifact.Parse("oci-layout:" + filepath.Join(l.dir, name))
 	if err != nil {
-		t.Fatal(err)
+		l.t.Fatal(err)
 	}
 	store, err := content.Open(filepath.Join(l.dir, "test-store"))
 	if err != nil {
-		t.Fatal(err)
+		l.t.Fatal(err)
 	}
 	ctx := context.Background()
 	found, err := fetch.Discover(ctx, ref, fetch.Options{Store: store})
 	if err != nil {
-		t.Fatal(err)
+		l.t.Fatal(err)
 	}
 	who := verifytest.GitHub("acme/agent", ".github/workflows/release.yml", "refs/tags/v1", "push")
-	statement := verifytest.Statement(t, evidence.PredicateCosignSign, struct{}{}, found.Root.Digest.Encoded())
-	bundle := sigstore.Attest(t, who, statement, verifytest.Options{})
+	statement := verifytest.Statement(l.t, evidence.PredicateCosignSign, struct{}{}, found.Root.Digest.Encoded())
+	bundle := sigstore.Attest(l.t, who, statement, verifytest.Options{})
 	if _, err := fetch.Attach(ctx, ref, found.Root, bundle, evidence.PredicateCosignSign, fetch.Options{Store: store, Now: time.Now()}); err != nil {
-		t.Fatal(err)
+		l.t.Fatal(err)
 	}
+	return who
+}
+
+// TestSignedKeyless is the README's first transcript, against an instance of
+// Sigstore in memory: policy init proves first, then run believes exactly that.
+func TestSignedKeyless(t *testing.T) {
+	l := newLab(t)
+	sigstore := verifytest.New(t)
+	who := l.keyless("agent", sigstore)
+	l.write("root.json", string(sigstore.Root()))
 	if a := l.run("policy", "init", "oci-layout:./agent"); a.status == 0 || strings.Contains(a.out, "identities") {
 		t.Errorf("an unproved signer was written down: %s", a.out)
 	}

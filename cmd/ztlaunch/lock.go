@@ -330,11 +330,14 @@ func writePin(d dirs, ref artifact.Reference, pinned admit.Entry, a admit.Admiss
 }
 
 // locking runs f while nobody else changes a lock of this host.
-func locking(d dirs, f func() error) error {
-	if err := os.MkdirAll(d.locks(), 0o700); err != nil {
-		return &reason.Error{Code: reason.FileUnwritable, What: "make the folder " + d.locks(), Err: err}
+func locking(d dirs, f func() error) error { return holding(d.locks(), f) }
+
+// holding runs f while nobody else does so for the same folder, which is made.
+func holding(folder string, f func() error) error {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return &reason.Error{Code: reason.FileUnwritable, What: "make the folder " + folder, Err: err}
 	}
-	return alone(d.locks(), f)
+	return alone(folder, f)
 }
 
 // alone runs f while nobody else does so in the same folder.

@@ -68,6 +68,7 @@ func verbs() []verb {
 		{"attest", "--key FILE --type T --predicate FILE REF", "sign a statement about an image", attestVerb},
 		{"key", "generate", "make a key pair in cosign's format", keyVerb},
 		{"policy", "init | check | explain | test | schema", "write, check, explain or test a policy", policyVerb},
+		{"trust", "show | add FILE | update | diff FILE", "whose certificates and logs are believed", trustVerb},
 		{"lock", "[--check | --update | --why NAME] [REF...]", "ztlaunch.lock: each digest that was admitted", lockVerb},
 		{"adopt", "SRC --as NAME", "vouch for one exact digest with your own key", adoptVerb},
 		{"sbom", "create SRC", "make an SBOM from an image's or a folder's bytes", sbomVerb},

@@ -43,7 +43,7 @@ func policyInit(ctx context.Context, w world, args []string) int {
 	var from fetchFlags
 	var t trustFlags
 	key := fs.String("key", "", "prove the signature with this public key (default: keyless, by the trusted root)")
-	fs.StringVar(&t.root, "trusted-root", "", "trusted_root.json (default: the embedded public-good root)")
+	fs.StringVar(&t.root, "trusted-root", "", "trusted_root.json, for this once (default: the root in force, see ztlaunch trust show)")
 	choice := fs.Int("identity", 0, "which signer, where there are several")
 	as := fs.String("name", "", "the name that the policy's rule matches")
 	write := fs.Bool("write", false, "make it this user's policy, if there is none yet (default: print it)")
@@ -66,7 +66,7 @@ func policyInit(ctx context.Context, w world, args []string) int {
 			return w.fail("policy", err)
 		}
 		keys = append(keys, k)
-	} else if root, err = t.trustRoot(); err != nil {
+	} else if root, err = t.trustRoot(w); err != nil {
 		return w.fail("policy", err)
 	}
 	o, err := from.options(w)

@@ -7,8 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/report"
@@ -72,7 +71,7 @@ func (w world) reports(words []string) (reports, error) {
 	step, ok := w.env("GITHUB_STEP_SUMMARY")
 	if ok && step != "" && slices.ContainsFunc(words, func(word string) bool { return word == "github" || strings.HasPrefix(word, "github=") }) {
 		f := &reportFile{name: "GITHUB_STEP_SUMMARY=" + step}
-		if f.step, err = os.OpenFile(step, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NONBLOCK, 0o644); err != nil {
+		if f.step, err = os.OpenFile(step, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o644); err != nil {
 			f.fail(err)
 		}
 		r.files = append(r.files, f)

@@ -1,5 +1,3 @@
-//go:build linux
-
 package main
 
 import (
@@ -9,8 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
@@ -45,7 +42,7 @@ func openResult(flag, to string) (*result, error) {
 		return &result{file: f}, nil
 	}
 	if st, err := os.Stat(to); err == nil && !st.Mode().IsRegular() { // a pipe or a device is written to, never replaced
-		f, err := os.OpenFile(to, os.O_WRONLY|unix.O_NONBLOCK, 0) // a pipe that nobody reads is an error
+		f, err := os.OpenFile(to, os.O_WRONLY|syscall.O_NONBLOCK, 0) // a pipe that nobody reads is an error
 		if err != nil {
 			return fail("a file that can be written", err)
 		}
@@ -75,8 +72,8 @@ func (r *result) create() (*os.File, string, error) {
 	return f, name, err
 }
 
-// write writes the outcome, when nothing of the task is left.
-func (r *result) write(o outcome) error {
+// write writes an outcome, when nothing of the task is left.
+func (r *result) write(o any) error {
 	if r == nil {
 		return nil
 	}
@@ -93,7 +90,7 @@ func (r *result) write(o outcome) error {
 }
 
 // replace puts the outcome at the file's name, whole or not at all.
-func (r *result) replace(o outcome) error {
+func (r *result) replace(o any) error {
 	defer r.folder.Close()
 	f, name, err := r.create()
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -260,14 +259,6 @@ func (r *runner) models(ctx context.Context, d dirs, task *taskFile, ask *plan.T
 		ask.Models = append(ask.Models, plan.Model{Name: name, Target: "/models/" + name})
 	}
 	return all, nil
-}
-
-// slashed makes a relative folder look like a path, so that a scheme counts.
-func slashed(dir string) string {
-	if filepath.IsAbs(dir) || strings.HasPrefix(dir, "./") || strings.HasPrefix(dir, "../") {
-		return dir
-	}
-	return "./" + dir
 }
 
 // stdio is the caller's side of the task's streams.

@@ -72,6 +72,11 @@ func params(dir string, l *lab) testscript.Params {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("COSIGN_PASSWORD", "")
 			e.Setenv("HOME", e.WorkDir)
+			repo, err := filepath.Abs(filepath.Join("..", ".."))
+			if err != nil {
+				return err
+			}
+			e.Setenv("REPO", repo)
 			e.Values["last"] = &last{}
 			if l == nil {
 				return nil

@@ -111,3 +111,11 @@ func plainName(s string) bool {
 	}
 	return s != "" && len(s) <= 64
 }
+
+// slashed makes a relative folder look like a path, so that a scheme counts.
+func slashed(dir string) string {
+	if filepath.IsAbs(dir) || strings.HasPrefix(dir, "./") || strings.HasPrefix(dir, "../") {
+		return dir
+	}
+	return "./" + dir
+}

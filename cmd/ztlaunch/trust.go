@@ -33,19 +33,17 @@ func (f *trustFlags) declare(fs *pflag.FlagSet) {
 	fs.StringVar(&f.identity, "certificate-identity", "", "believe this certificate name, exactly, for this once")
 	fs.StringVar(&f.issuer, "certificate-oidc-issuer", "", "the issuer of --certificate-identity")
 	fs.StringVar(&f.chain, "certificate-chain", "", "or the PEM certificates of the private authority of --certificate-identity")
-	fs.StringVar(&f.root, "trusted-root", "", "trusted_root.json (default: the embedded public-good root)")
+	fs.StringVar(&f.root, "trusted-root", "", "trusted_root.json, for this once (default: the root in force, see ztlaunch trust show)")
 }
 
-// trustRoot is the Sigstore root in force, without keys. It opens no socket.
-func (f *trustFlags) trustRoot() (trust.Root, error) {
+// trustRoot is the Sigstore root of this run, without keys. It opens no socket.
+func (f *trustFlags) trustRoot(w world) (trust.Root, error) {
 	if f.root == "" {
-		return trust.Embedded(), nil
+		in, err := w.dirs().rootInForce()
+		return in.root, err
 	}
-	raw, err := readCapped(f.root, trust.MaxRootSize)
-	if err != nil {
-		return trust.Root{}, err
-	}
-	return trust.FromJSON(raw)
+	in, _, err := namedRoot(f.root)
+	return in.root, err
 }
 
 // load finds the policy for some references. Only files that the operator named, the host's and the
@@ -55,7 +53,7 @@ func (f *trustFlags) load(w world, refs ...artifact.Reference) (policy.Policy, t
 	if err != nil {
 		return policy.Policy{}, trust.Root{}, err
 	}
-	root, err := f.rootFor(p)
+	root, err := f.rootFor(w, p)
 	if err != nil {
 		return policy.Policy{}, trust.Root{}, err
 	}
@@ -63,11 +61,11 @@ func (f *trustFlags) load(w world, refs ...artifact.Reference) (policy.Policy, t
 }
 
 // rootFor is whom a policy needs to believe.
-func (f *trustFlags) rootFor(p policy.Policy) (trust.Root, error) {
+func (f *trustFlags) rootFor(w world, p policy.Policy) (trust.Root, error) {
 	root := trust.Root{}
 	if p.Keyless() || f.root != "" {
 		var err error
-		if root, err = f.trustRoot(); err != nil {
+		if root, err = f.trustRoot(w); err != nil {
 			return trust.Root{}, err
 		}
 	}

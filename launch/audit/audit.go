@@ -77,6 +77,7 @@ const (
 	Adopt    Kind = "adopt"    // the operator vouched for a digest
 	Policy   Kind = "policy"   // the operator's policy is about to be written
 	Lock     Kind = "lock"     // a tag is about to be locked to another digest: from Expected to Found
+	Trust    Kind = "trust"    // another Sigstore root is about to be put in force: from Expected to Found
 	Launch   Kind = "launch"   // a task is about to start
 	Drift    Kind = "drift"    // a byte no longer matches
 	Exit     Kind = "exit"     // a task ended
@@ -85,7 +86,7 @@ const (
 // appendable says whether callers may write records of this kind.
 func (k Kind) appendable() bool {
 	switch k {
-	case Decision, Denial, Adopt, Policy, Lock, Launch, Drift, Exit:
+	case Decision, Denial, Adopt, Policy, Lock, Trust, Launch, Drift, Exit:
 		return true
 	default: // Install and Repair too
 		return false

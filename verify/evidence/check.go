@@ -182,7 +182,7 @@ func next(code reason.Code) string {
 	case reason.CertificateUsage:
 		return "sign with a certificate for code signing"
 	case reason.LogUnknown, reason.CertificateUntrusted, reason.SCTInvalid, reason.TimestampInvalid, reason.CertificateAuthorityExpired:
-		return "--trusted-root FILE, the root of the instance that signed it"
+		return "--trusted-root FILE, the root of the instance that signed it; once for all: ztlaunch trust add FILE, or if it is newer, ztlaunch trust update"
 	case reason.EnvelopeNotDSSE:
 		return "cosign sign, or ztlaunch sign"
 	}

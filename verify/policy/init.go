@@ -48,7 +48,7 @@ func Init(in Input, keys []trust.Key, choice int) ([]byte, error) {
 		e := &reason.Error{Code: reason.InitUnproved, What: what, Expected: "a proved signature", Found: "none",
 			Next: "ztlaunch adopt " + word + " --as NAME, to vouch for it yourself; or ztlaunch sign --key KEY " + word}
 		for _, u := range in.Unproved {
-			e.Found, e.Err, e.Next = "one that does not prove", u.Err, "ztlaunch tree "+word+" shows who it names; --key FILE or --trusted-root FILE proves it"
+			e.Found, e.Err, e.Next = "one that does not prove", u.Err, "ztlaunch tree "+word+" shows who it names; --key FILE or --trusted-root FILE proves it (once for all: ztlaunch trust add FILE)"
 		}
 		return nil, e
 	case choice == 0 && len(signers) > 1, choice < 0, choice > len(signers):

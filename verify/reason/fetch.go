@@ -84,6 +84,16 @@ const (
 	EvidenceIncomplete    Code = "evidence-incomplete"
 )
 
+// Causes of verify/fetch: small files that are no part of an image.
+const (
+	DocumentPlace       Code = "document-place"
+	DocumentAbsent      Code = "document-absent"
+	DocumentUnreachable Code = "document-unreachable"
+	DocumentUnreadable  Code = "document-unreadable"
+	DocumentTLS         Code = "document-tls"
+	DocumentTooLarge    Code = "document-too-large"
+)
+
 var fetchRows = []Row{
 	{ReferenceNotImage, Usage, "the reference is not one of an image", "verify/fetch TestNotImage"},
 	{ReferenceUnclear, Usage, "a word may be a local path or the name of an image", "cmd/ztlaunch TestScript/usage"},
@@ -159,4 +169,11 @@ var fetchRows = []Row{
 	{EvidenceTooLarge, Denied, "evidence over 64 MiB, or a manifest or list of it over 4 MiB", "verify/fetch TestEvidenceTooLarge"},
 	{EvidenceUnreadable, CannotTell, "a file of evidence cannot be read", "verify/fetch TestFiles"},
 	{EvidenceIncomplete, CannotTell, "no complete search for evidence is recorded, and nothing may be fetched", "verify/fetch TestPullNever"},
+
+	{DocumentPlace, Usage, "a place to read files from is no folder and no HTTPS URL, or a name leads out of it", "verify/fetch TestDocuments/scheme"},
+	{DocumentAbsent, CannotTell, "a folder or server does not have a file", "verify/fetch TestDocuments/absent"},
+	{DocumentUnreachable, CannotTell, "the server of a file cannot be connected to, or does not answer in time", "verify/fetch TestDocuments/nobody"},
+	{DocumentUnreadable, CannotTell, "a file cannot be read, or its server answers with an error", "verify/fetch TestDocuments/failing"},
+	{DocumentTLS, CannotTell, "a file is on a server whose certificate is not trusted", "verify/fetch TestDocuments/tls"},
+	{DocumentTooLarge, Denied, "a file is larger than any of its kind may be", "verify/fetch TestDocuments/endless"},
 }

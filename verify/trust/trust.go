@@ -35,9 +35,22 @@
 // Embedded is the root of the public-good instance as it stood on EmbeddedDate.
 // It is a copy of targets/trusted_root.json of github.com/sigstore/root-signing
 // at commit 60cf2ce8 (Apache-2.0). The package never touches the network and
-// speaks no TUF: a newer root is another file that the operator names. The
-// embedded root is parsed when the first certificate is checked against it, not
-// before, because most starts check none.
+// speaks no TUF (package trust/tuf does): a newer root is another file. The
+// embedded root, and one that was installed, are parsed when the first
+// certificate is checked against them, not before, because most starts check
+// none.
+//
+// # An installed root
+//
+// A Record, JSON of schema RecordSchema without unknown or double members and at
+// most 16 KiB, says which file took the embedded root's place: its digest, from
+// where, when, since when known to be current, and, of a root that came through
+// TUF, the digest and version of each metadata file. Installed believes no bytes
+// but those.
+//
+// One root follows another (Diff) if it adds parts or retires them. It rewinds if
+// a part of the one before is gone, or was given a validity that starts at
+// another time or ends later: an older root does that, or another instance's.
 //
 // # What it does not check
 //
@@ -58,6 +71,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	prototrust "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
@@ -85,29 +99,50 @@ type Root struct {
 type sigstore struct {
 	sum  digest.Digest
 	date time.Time // zero if unknown
-	load func() (*root.TrustedRoot, error)
+	load func() (material, error)
+}
+
+// material is a parsed root, as the library has it and as the file does.
+type material struct {
+	*root.TrustedRoot
+	file *prototrust.TrustedRoot
 }
 
 // FromJSON reads a Sigstore trusted root. It is parsed here and now, so that a
 // broken file is reported when it is named and not when it is first needed.
 func FromJSON(raw []byte) (Root, error) {
-	material, err := parse(raw)
+	m, err := parse(raw)
 	if err != nil {
 		return Root{}, err
 	}
 	return Root{sigstore: &sigstore{
 		sum:  digest.FromBytes(raw),
-		load: func() (*root.TrustedRoot, error) { return material, nil },
+		load: func() (material, error) { return m, nil },
 	}}, nil
 }
 
 // Embedded is the public-good root of EmbeddedDate, unparsed until needed.
 func Embedded() Root {
 	date, _ := time.Parse(time.DateOnly, EmbeddedDate)
+	return later(publicGood, date)
+}
+
+// Installed is the root that a record speaks of, unparsed until needed: it was
+// parsed when it was installed. Other bytes are refused with
+// trust-root-changed.
+func Installed(raw []byte, r Record) (Root, error) {
+	if sum := digest.FromBytes(raw); sum != r.Root {
+		return Root{}, &reason.Error{Code: reason.TrustRootChanged, What: "read the installed root", Expected: string(r.Root),
+			Found: string(sum), Next: "ztlaunch trust add --replace FILE"}
+	}
+	return later(raw, r.Date), nil
+}
+
+func later(raw []byte, date time.Time) Root {
 	return Root{sigstore: &sigstore{
-		sum:  digest.FromBytes(publicGood),
+		sum:  digest.FromBytes(raw),
 		date: date,
-		load: sync.OnceValues(func() (*root.TrustedRoot, error) { return parse(publicGood) }),
+		load: sync.OnceValues(func() (material, error) { return parse(raw) }),
 	}}
 }
 
@@ -155,14 +190,22 @@ func (r Root) Sigstore() (root.TrustedMaterial, error) {
 		return nil, &reason.Error{
 			Code: reason.TrustRootAbsent, What: "find a Sigstore root",
 			Expected: "a trusted root for certificates and logs", Found: fmt.Sprintf("%d keys and %d private authorities only", len(r.keys), len(r.authorities)),
-			Next: "--trusted-root FILE",
+			Next: "--trusted-root FILE, or once for all: ztlaunch trust add FILE",
 		}
 	}
-	material, err := r.sigstore.load()
+	m, err := r.sigstore.load()
 	if err != nil {
 		return nil, err
 	}
-	return material, nil
+	return m.TrustedRoot, nil
+}
+
+// File is the digest of the Sigstore root's file; empty without one.
+func (r Root) File() digest.Digest {
+	if r.sigstore == nil {
+		return ""
+	}
+	return r.sigstore.sum
 }
 
 // Digest covers every input: the bytes of the Sigstore root, the name and window
@@ -192,10 +235,10 @@ func stamp(t time.Time) string {
 }
 
 // parse is the strict reading of a trusted_root.json.
-func parse(raw []byte) (*root.TrustedRoot, error) {
+func parse(raw []byte) (material, error) {
 	const what = "read trusted root"
 	if len(raw) > MaxRootSize {
-		return nil, &reason.Error{
+		return material{}, &reason.Error{
 			Code: reason.TrustRootTooLarge, What: what,
 			Expected: fmt.Sprintf("at most %d bytes", MaxRootSize), Found: fmt.Sprintf("%d", len(raw)),
 		}
@@ -205,17 +248,17 @@ func parse(raw []byte) (*root.TrustedRoot, error) {
 		err = fmt.Errorf("media type %q", pb.GetMediaType())
 	}
 	if err != nil {
-		return nil, &reason.Error{Code: reason.TrustRootMalformed, What: what, Expected: root.TrustedRootMediaType01, Err: err}
+		return material{}, &reason.Error{Code: reason.TrustRootMalformed, What: what, Expected: root.TrustedRootMediaType01, Err: err}
 	}
 	if err := windows(pb); err != nil {
-		return nil, &reason.Error{
+		return material{}, &reason.Error{
 			Code: reason.TrustRootWindow, What: what,
 			Expected: "each authority and log with the start of its validity", Err: err,
 		}
 	}
-	material, err := root.NewTrustedRootFromProtobuf(pb)
+	m, err := root.NewTrustedRootFromProtobuf(pb)
 	if err != nil {
-		return nil, &reason.Error{Code: reason.TrustRootMalformed, What: what, Err: err}
+		return material{}, &reason.Error{Code: reason.TrustRootMalformed, What: what, Err: err}
 	}
-	return material, nil
+	return material{m, pb}, nil
 }
