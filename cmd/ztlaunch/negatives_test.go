@@ -112,5 +112,8 @@ func sentence(fn *ast.FuncDecl) string {
 	if i := strings.Index(text, ". "); i >= 0 {
 		text = text[:i+1]
 	}
-	return text
+	if text = strings.TrimPrefix(text, ": "); text == "" {
+		return ""
+	}
+	return strings.ToUpper(text[:1]) + text[1:]
 }
