@@ -349,7 +349,7 @@ func TestFeedLogsDemanded(t *testing.T) {
 // TestFeedFunctionary: a step of a layout that only somebody did whom the feed names
 // was done by nobody, also when the feed says so later.
 func TestFeedFunctionary(t *testing.T) {
-	s := loadScene(t, "testdata/evaluate/ok-layout.txtar")
+	s := loadScene(t, "testdata/evaluate/ok-intoto.txtar")
 	before := Evaluate(s.policy, s.in)
 	if !before.Allowed() {
 		t.Fatal(show(before))
