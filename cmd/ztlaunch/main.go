@@ -23,6 +23,7 @@ func main() {
 	// A verification allocates little and is over soon: collecting less often is
 	// a tenth of a launch's time, for some 30 MB.
 	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(160 << 20) // from where on it collects as often as need be
 	// A reader that went away is an error of the write, told with a status of its own,
 	// and no silent death. Programs that are started do not inherit this.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)

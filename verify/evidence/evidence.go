@@ -7,14 +7,16 @@
 //
 // An envelope is the JSON form of dev.sigstore.bundle.v1.Bundle, media types
 // application/vnd.dev.sigstore.bundle+json;version=0.1, =0.2, =0.3 and
-// application/vnd.dev.sigstore.bundle.v0.3+json, at most 64 MiB. Unknown,
+// application/vnd.dev.sigstore.bundle.v0.3+json, at most 32 MiB. Unknown,
 // duplicate and differently-cased members, trailing data, and DSSE envelopes
 // with other than one signature are refused. In place of a hint, OpenSSF Model
 // Signing before 1.1.0 wrote the public key itself (rawBytes, keyDetails), which
 // is read as that key's name. The payload of a DSSE envelope is an in-toto
 // Statement (payload type application/vnd.in-toto+json), read under the rules
 // of I-JSON: UTF-8, no duplicate member at any depth, no second value. A
-// statement has at most 1024 subjects with at most 32 digests each. Log entries
+// statement has at most 1024 subjects with at most 32 digests each. All but the
+// payload has at most 16384 JSON values, an entry's body at most a megabyte, and the
+// objects around any one place together at most 131072 members. At most 32 log entries
 // are of the types hashedrekord 0.0.1 and 0.0.2, dsse 0.0.1 and intoto 0.0.2.
 //
 // # What cosign kept before
@@ -120,7 +122,7 @@ import (
 const MediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 // MaxSize caps an envelope, in bytes.
-const MaxSize = 64 << 20
+const MaxSize = 32 << 20
 
 // Envelope is a well-formed Sigstore bundle. Everything it says is unproved.
 // The zero Envelope is refused by Check.

@@ -42,7 +42,7 @@ func (s *session) evidence(ctx context.Context, subjects []digest.Digest) ([]Att
 		under, cancel := context.WithTimeout(ctx, searchLimit(s.o.Timeout))
 		defer cancel()
 		var budget atomic.Int64
-		budget.Store(maxEvidence)
+		budget.Store(MaxEvidence)
 		var local []Attachment
 		for _, a := range found {
 			if !s.fresh || a.Where == Stored {
@@ -103,7 +103,7 @@ func (s *session) remembered() (found []Attachment, problems []Problem, whole bo
 	for _, k := range s.kept.Evidence {
 		a := k.Attachment
 		if k.Bundle {
-			raw, err := s.o.Store.Bytes(a.Digest, maxEvidence)
+			raw, err := s.o.Store.Bytes(a.Digest, MaxEvidence)
 			if err != nil {
 				whole = false
 				problems = append(problems, s.problem(a.Where, s.damaged(bundlePart, a.Digest, err)))
@@ -200,11 +200,11 @@ func (s *session) attachment(ctx context.Context, subject digest.Digest, r refer
 			continue
 		}
 		if budget.Add(-l.Size) < 0 {
-			return fail(refuse(reason.EvidenceTooLarge, "read "+what, fmt.Sprintf("at most %d bytes of evidence", maxEvidence), "more"))
+			return fail(refuse(reason.EvidenceTooLarge, "read "+what, fmt.Sprintf("at most %d bytes of evidence", MaxEvidence), "more"))
 		}
 		b := a
 		b.Digest, b.MediaType = l.Digest, l.MediaType
-		if b.Raw, _, err = s.bytes(ctx, bundlePart, l, maxEvidence); err != nil {
+		if b.Raw, _, err = s.bytes(ctx, bundlePart, l, MaxEvidence); err != nil {
 			return fail(err)
 		}
 		all = append(all, b)
@@ -220,7 +220,7 @@ func (s *session) attachment(ctx context.Context, subject digest.Digest, r refer
 func (s *session) files() ([]Attachment, error) {
 	var all []Attachment
 	for _, path := range s.o.Evidence {
-		raw, err := readFile(path, maxEvidence)
+		raw, err := readFile(path, MaxEvidence)
 		if err != nil {
 			code := reason.EvidenceUnreadable
 			if errors.Is(err, errTooLarge) {

@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ztlaunch/ztlaunch/sbom"
@@ -118,4 +119,16 @@ func unreadable(err error) fault {
 		return fault{code: reason.SBOMMalformed, found: clip(err.Error())}
 	}
 	return fault{e.Code, cmp.Or(e.Expected, "an SBOM that parses"), clip(e.Found), "make the SBOM anew: ztlaunch sbom create REF"}
+}
+
+// AsksSBOM says whether a rule of the policy asks a signer for an SBOM.
+func (p Policy) AsksSBOM(s evidence.Signer) bool {
+	for _, r := range p.rules {
+		for _, d := range r.demands {
+			if d.word == bill && slices.ContainsFunc(d.by, func(id Identity) bool { return len(id.Differences(s)) == 0 }) {
+				return true
+			}
+		}
+	}
+	return false
 }
