@@ -26,7 +26,8 @@ func Detached(paths ...string) ([]Attachment, error) {
 			if errors.Is(err, errTooLarge) {
 				code = reason.EvidenceTooLarge
 			}
-			return nil, &reason.Error{Code: code, What: "read evidence " + path, Err: err}
+			return nil, &reason.Error{Code: code, What: "read evidence " + path,
+				Expected: fmt.Sprintf("a readable file of at most %d bytes", maxEvidence), Err: err}
 		}
 		bundles := split(raw)
 		if len(bundles) > maxReferrers {
@@ -73,7 +74,7 @@ func Appended(path string, bundle []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// split takes JSON lines apart; anything else stays whole.
+// split takes JSON lines apart, even one; anything else stays whole.
 func split(raw []byte) [][]byte {
 	var lines [][]byte
 	for line := range bytes.Lines(raw) {
@@ -85,7 +86,7 @@ func split(raw []byte) [][]byte {
 		}
 		lines = append(lines, line)
 	}
-	if len(lines) < 2 {
+	if lines == nil {
 		return [][]byte{raw}
 	}
 	return lines
