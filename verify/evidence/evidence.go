@@ -112,6 +112,8 @@
 package evidence
 
 import (
+	"bytes"
+	"encoding/json"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -154,6 +156,7 @@ type Preview struct {
 	MediaType     string
 	StatementType string // "" for a bundle over a bare message, and for a simple-signing payload
 	PredicateType string
+	Predicate     json.RawMessage
 	Subjects      []Subject
 	Signer        Signer // of the certificate inside; the zero Signer for a key
 	KeyHint       string
@@ -178,7 +181,7 @@ func (e Envelope) Preview() Preview {
 		p.LoggedAt = time.Unix(v.GetTlogEntries()[0].GetIntegratedTime(), 0).UTC()
 	}
 	if e.statement != nil {
-		p.StatementType, p.PredicateType = e.statement.kind, e.statement.predicateType
+		p.StatementType, p.PredicateType, p.Predicate = e.statement.kind, e.statement.predicateType, bytes.Clone(e.statement.predicate)
 		p.Subjects = append(p.Subjects, e.statement.subjects...)
 	}
 	if leaf := leafOf(v); leaf != nil && issued(leaf) {

@@ -84,7 +84,7 @@ func (t coverageTerms) judge(c sbom.Coverage) (v Vouched, out []fault) {
 	}
 	add(reason.SBOMFileMismatch, mismatch, "every listed file as the SBOM lists it", func(g sbom.Gap) string {
 		return fmt.Sprintf("%s sha256:%s, listed sha256:%s", filePath(g.Path), g.Got, g.Want)
-	}, "make the SBOM from the image that is signed: ztlaunch sbom create REF")
+	}, "make the SBOM from what is signed: ztlaunch sbom create REF")
 	add(reason.SBOMFileUnlisted, unlisted, "every "+t.scope()+" in the SBOM", func(g sbom.Gap) string { return filePath(g.Path) }, "")
 	add(reason.SBOMFileUnhashed, unhashed, "a sha256 or an owning package for every "+t.scope(), func(g sbom.Gap) string { return filePath(g.Path) }, "")
 	return v, out

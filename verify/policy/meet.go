@@ -256,7 +256,7 @@ func (e *evaluation) meet(d demand, f Finding, met []judged) {
 		e.out.proved = append(e.out.proved, p)
 		f.Signers = append(f.Signers, name)
 		f.Evidence = append(f.Evidence, c.Envelope())
-		said = append(said, name+" = "+clip(c.Signer().String())+", of the "+p.level()+" "+c.Subject().String()+among(c)+e.place(c))
+		said = append(said, name+" = "+clip(c.Signer().String())+", of the "+p.level(e.in.Artifact.Kind())+" "+c.Subject().String()+among(c)+e.place(c))
 		e.ends(j.until)
 		e.met = append(e.met, basis{d.word, c})
 	}
@@ -281,12 +281,14 @@ func among(c evidence.Claim) string {
 	return ""
 }
 
-func (p Proved) level() string {
+func (p Proved) level(k artifact.Kind) string {
 	switch {
 	case p.Index:
 		return "index"
 	case p.Predicate == evidence.PredicateModelSignature:
 		return "files with root"
+	case k == artifact.Model:
+		return "model"
 	}
 	return "manifest"
 }
