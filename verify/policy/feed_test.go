@@ -561,3 +561,17 @@ func TestFeedInFile(t *testing.T) {
 		t.Errorf("%q %v", p.DenyFeed(), err)
 	}
 }
+
+// TestAsksSBOM: only whom a rule asks for an SBOM has one read.
+func TestAsksSBOM(t *testing.T) {
+	p, err := Parse([]byte("identities: {release: {key: keys/release.pub}, security: {key: keys/security.pub}}\n"+
+		"images: [{match: registry.example/a, require: [{signature: {by: [security]}}, {sbom: {by: [release], covers: all}}]}]\n"), "p", keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"release": true, "security": false, "other": false} {
+		if got := p.AsksSBOM(evidence.Signer{Key: cast()[name].public.ID()}); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
