@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -107,12 +108,20 @@ func (w world) environment(files, flags []string) ([]string, error) {
 }
 
 // readCapped reads a small file that the operator named.
-func readCapped(file string, limit int64) ([]byte, error) {
+func readCapped(name string, limit int64) ([]byte, error) { return readOpened(name, limit, os.Open) }
+
+// readRegular is readCapped for a file that nobody named: what lies in its place may
+// be a FIFO, and nobody writes into it.
+func readRegular(name string, limit int64) ([]byte, error) {
+	return readOpened(name, limit, file.Reached)
+}
+
+func readOpened(name string, limit int64, open func(string) (*os.File, error)) ([]byte, error) {
 	unreadable := func(found string, err error) error {
-		return &reason.Error{Code: reason.FileUnreadable, What: "read " + file,
+		return &reason.Error{Code: reason.FileUnreadable, What: "read " + name,
 			Expected: fmt.Sprintf("a readable file of at most %d bytes", limit), Found: found, Err: err}
 	}
-	f, err := os.Open(file)
+	f, err := open(name)
 	if err != nil {
 		return nil, unreadable("", err)
 	}

@@ -41,7 +41,7 @@ func readProject() (project, error) {
 		return project{file: file}, &reason.Error{Code: reason.LockAbsent, What: "read " + lockFile,
 			Expected: lockFile + " in the working folder, or references", Found: "none in " + filepath.Dir(file), Next: "ztlaunch lock REF..., or ztlaunch lock -f TASK"}
 	}
-	raw, err := readCapped(file, form.MaxSize)
+	raw, err := readRegular(file, form.MaxSize)
 	if err != nil {
 		return project{}, err
 	}

@@ -83,7 +83,7 @@ func Attach(ctx context.Context, ref artifact.Reference, subject ocispec.Descrip
 		return ocispec.Descriptor{}, refuse(reason.DigestUnsupported, what, "sha256 and 64 hexadecimal digits", string(subject.Digest))
 	}
 	if len(bundle) > MaxEvidence {
-		return ocispec.Descriptor{}, refuse(reason.EvidenceTooLarge, what, "at most 64 MiB", "more")
+		return ocispec.Descriptor{}, refuse(reason.EvidenceTooLarge, what, "at most 32 MiB", "more")
 	}
 	t, err := o.target(ref)
 	if err != nil {

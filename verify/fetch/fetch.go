@@ -63,7 +63,7 @@
 // other side is given up after Timeout without a byte, an exchange about anything
 // but a layer after 4 times that however much trickles in, and the search for all
 // evidence about one image after 10 times that. Of one subject at most 1000 referrers,
-// and of one image at most 64 MiB of evidence are read.
+// and of one image at most 32 MiB of evidence are read.
 //
 // # Not checked here
 //

@@ -174,7 +174,9 @@
 // name, which stands for anything: who stole a workflow tags as they like. A certificate is
 // named by the SHA-256 of its DER form, and takes everything with it that it may have
 // issued. A log is named by its ID in a trusted root, in hex; a claim does not count
-// when every log that holds it is named. since is optional, and spares what was signed
+// when every log that holds it is named, or every witness of its time, and a log that is
+// named is none of those that logs: asks for. A signer who is named did no step of an
+// in-toto layout. since is optional, and spares what was signed
 // before it as far as that is proved by somebody other than a log that the feed names.
 //
 // The signature is a Sigstore bundle FILE.sigstore.json over the file's bytes, as

@@ -167,7 +167,7 @@ var fetchRows = []Row{
 	{ReferrersMalformed, CannotTell, "the list of referrers cannot be understood", "verify/fetch TestReferrersConditions/malformed"},
 	{ReferrersTooMany, CannotTell, "more than 1000 referrers of one subject", "verify/fetch TestReferrersConditions/too-many"},
 	{ReferrerSubject, Denied, "a referrer is listed under a subject that it does not have", "verify/fetch TestReferrerLies"},
-	{EvidenceTooLarge, Denied, "evidence over 64 MiB, or a manifest or list of it over 4 MiB", "verify/fetch TestEvidenceTooLarge"},
+	{EvidenceTooLarge, Denied, "evidence over 32 MiB, or a manifest or list of it over 4 MiB", "verify/fetch TestEvidenceTooLarge"},
 	{EvidenceTooMany, Denied, "a file of more than 1000 bundles", "verify/fetch TestDetachedBounds"},
 	{EvidenceUnreadable, CannotTell, "a file of evidence cannot be read", "verify/fetch TestFiles"},
 	{EvidenceIncomplete, CannotTell, "no complete search for evidence is recorded, and nothing may be fetched", "verify/fetch TestPullNever"},
