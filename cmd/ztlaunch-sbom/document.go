@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	cyclonedx "github.com/CycloneDX/cyclonedx-go"
@@ -48,7 +49,7 @@ func describe(ctx context.Context, o options, w io.Writer) (warnings []string, e
 	}
 	warnings = unread(s)
 	if o.format == "cyclonedx-json" {
-		return warnings, writeCycloneDX(w, *s, o.created, warnings)
+		return warnings, writeCycloneDX(w, *s, o.created, warnings, o.source.root())
 	}
 	return warnings, writeSPDX(w, *s, o.created, warnings)
 }
@@ -159,8 +160,16 @@ func dropUnhashed(doc *spdx.Document) {
 	})
 }
 
-func writeCycloneDX(w io.Writer, s sbom.SBOM, created time.Time, warnings []string) error {
+// writeCycloneDX names files below root, if there is one, as they are named from there.
+func writeCycloneDX(w io.Writer, s sbom.SBOM, created time.Time, warnings []string, root string) error {
 	doc := cyclonedxhelpers.ToFormatModel(s)
+	if root != "" && doc.Components != nil {
+		for i, c := range *doc.Components {
+			if c.Type == cyclonedx.ComponentTypeFile {
+				(*doc.Components)[i].Name = strings.TrimPrefix(c.Name, root)
+			}
+		}
+	}
 	doc.Metadata.Timestamp = created.Format(time.RFC3339)
 	if len(warnings) > 0 {
 		properties := []cyclonedx.Property{{Name: "ztlaunch:incomplete", Value: comment(warnings)}}

@@ -340,6 +340,30 @@ func TestFolder(t *testing.T) {
 	}
 }
 
+// TestFolderCycloneDX names files from the folder, as SPDX does.
+func TestFolderCycloneDX(t *testing.T) {
+	temp := t.TempDir()
+	dir := filepath.Join(temp, "root")
+	if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(filepath.Join(dir, "in"), []byte("in"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := sbomOf("--format", "cyclonedx-json", "dir:"+dir)
+	if code != 0 || strings.Contains(out, temp) || !strings.Contains(out, `"/in"`) {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+}
+
+// TestExcludePlace refuses a folder in whose path a pattern could be meant.
+func TestExcludePlace(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "m[1]")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := sbomOf("--exclude", "x", "dir:"+dir); code != exitSource || out != "" || !strings.Contains(errs, "--exclude") {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+}
+
 // TestExclude leaves out the paths that are named, and no path that only fits them as a
 // pattern.
 func TestExclude(t *testing.T) {

@@ -69,6 +69,9 @@ func (s source) open(ctx context.Context, o options, temp string) (syft.Source, 
 	)
 	switch s.scheme {
 	case "dir":
+		if len(o.exclude) > 0 && strings.ContainsAny(s.root(), `*?[]{}\`) {
+			return nil, errors.New("--exclude: the folder's own path has one of *?[]{}\\ in it")
+		}
 		// With a base, a link out of the folder stays inside it.
 		return directorysource.New(directorysource.Config{Path: s.path, Base: s.path, Alias: alias, Exclude: syft.ExcludeConfig{Paths: excluded(o.exclude)}})
 	case "oci-layout":
@@ -106,6 +109,21 @@ func (s source) open(ctx context.Context, o options, temp string) (syft.Source, 
 		return nil, errors.Join(err, out.Cleanup())
 	}
 	return stereoscopesource.New(out, stereoscopesource.ImageConfig{Reference: o.name, Alias: alias}), nil
+}
+
+// root is the folder of a dir:, which no document names; "" of anything else.
+func (s source) root() string {
+	if s.scheme != "dir" {
+		return ""
+	}
+	at, err := filepath.Abs(s.path)
+	if err != nil {
+		return ""
+	}
+	if real, err := filepath.EvalSymlinks(at); err == nil {
+		at = real
+	}
+	return strings.TrimSuffix(at, "/")
 }
 
 // excluded writes paths as patterns that match nothing else.

@@ -53,7 +53,7 @@ func Appended(path string, bundle []byte) ([]byte, error) {
 	var out bytes.Buffer
 	for _, a := range append(had, Attachment{Raw: bundle}) {
 		line := bytes.TrimSpace(a.Raw)
-		if content.CheckJSON("line", line) != nil {
+		if !bytes.HasPrefix(line, []byte("{")) || content.CheckJSON("line", line) != nil {
 			return nil, refuse(reason.EvidenceUnreadable, what, "bundles, one per line", "something else")
 		}
 		if bytes.IndexByte(line, '\n') >= 0 {

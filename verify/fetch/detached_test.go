@@ -60,3 +60,31 @@ func TestAppended(t *testing.T) {
 		t.Error("a link to nothing is no evidence")
 	}
 }
+
+// FuzzAppended reads back what was there and what was added, or refuses.
+func FuzzAppended(f *testing.F) {
+	for _, had := range []string{"{\"a\":1}", "{\"a\":1}\n\n {\"b\":2}\r\n", "{\n\"a\":1}\n", "[1]\n", "{}{}", ""} {
+		f.Add([]byte(had))
+	}
+	at := filepath.Join(f.TempDir(), "m.intoto.jsonl")
+	f.Fuzz(func(t *testing.T, had []byte) {
+		if err := os.WriteFile(at, had, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before, err := Detached(at)
+		if err != nil {
+			return
+		}
+		all, err := Appended(at, []byte(`{"added":true}`))
+		if err != nil {
+			return
+		}
+		if err := os.WriteFile(at, all, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		after, err := Detached(at)
+		if err != nil || len(after) != len(before)+1 || string(after[len(before)].Raw) != `{"added":true}` {
+			t.Fatalf("%q became %q: %v", had, all, err)
+		}
+	})
+}
