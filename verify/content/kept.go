@@ -64,10 +64,14 @@ func keptName(kind string, inputs []digest.Digest) (string, error) {
 	return b.String(), nil
 }
 
-// SetRef stores a small record under a name, replacing the one before.
+// SetRef stores a small record under a name, replacing the one before; one that is
+// there already, and authentic, is not written again.
 func (s *Store) SetRef(name string, value []byte) error {
 	if name == "" || strings.ContainsRune(name, '\n') || len(value) > maxRef {
 		return fmt.Errorf("set ref %q: malformed name, or a value over %d bytes", name, maxRef)
+	}
+	if have, ok, err := s.Ref(name); err == nil && ok && bytes.Equal(have, value) {
+		return nil
 	}
 	return s.writeMAC("ref", name, value)
 }

@@ -196,6 +196,21 @@ func TestCorruptStore(t *testing.T) {
 		if err := readLayers(o.Store, res); err != nil {
 			t.Errorf("always does not repair: %v", err)
 		}
+		mended, err := os.ReadFile(path)
+		if err != nil || digest.FromBytes(mended) != v.digest {
+			t.Errorf("always leaves it damaged: %v", err)
+		}
+		// What is whole is not written again.
+		before, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Resolve(t.Context(), s.ref(t), o); err != nil {
+			t.Fatal(err)
+		}
+		if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
+			t.Errorf("always writes what is whole: %v", err)
+		}
 	})
 }
 

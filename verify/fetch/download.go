@@ -39,8 +39,8 @@ func (r layerReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// layers brings every layer into the store, each once.
-func (s *session) layers(ctx context.Context, layers []artifact.Layer) error {
+// absent is every layer that the store has to be given, each once.
+func (s *session) absent(layers []artifact.Layer) ([]artifact.Layer, error) {
 	seen := map[digest.Digest]bool{}
 	var missing []artifact.Layer
 	for _, l := range layers {
@@ -49,13 +49,18 @@ func (s *session) layers(ctx context.Context, layers []artifact.Layer) error {
 		}
 		seen[l.Digest] = true
 		if ok, err := s.present(l); err != nil {
-			return err
+			return nil, err
 		} else if ok {
 			s.progress(Event{Digest: l.Digest, Done: l.Size, Total: l.Size, Cached: true})
 		} else {
 			missing = append(missing, l)
 		}
 	}
+	return missing, nil
+}
+
+// layers brings layers into the store.
+func (s *session) layers(ctx context.Context, missing []artifact.Layer) error {
 	if len(missing) > 0 && s.origin == nil {
 		return s.never(layerPart.what(missing[0].Digest))
 	}

@@ -72,11 +72,13 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/http"
 	"net/url"
 	"runtime"
+	"sync"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -206,11 +208,21 @@ func Resolve(ctx context.Context, ref artifact.Reference, o Options) (Result, er
 		return Result{}, err
 	}
 	defer s.close()
-	res, img, err := s.inspect(ctx)
+	img, err := s.image(ctx)
 	if err != nil {
 		return Result{}, err
 	}
-	if err := s.layers(ctx, img.Layers); err != nil {
+	// Layers in the store may have to be hashed, which need not wait for answers.
+	var missing []artifact.Layer
+	var unread error
+	var hashing sync.WaitGroup
+	hashing.Go(func() { missing, unread = s.absent(img.Layers) })
+	res, err := s.about(ctx, img)
+	hashing.Wait()
+	if err = cmp.Or(err, unread); err != nil {
+		return Result{}, err
+	}
+	if err := s.layers(ctx, missing); err != nil {
 		return Result{}, err
 	}
 	if res.Artifact, err = artifact.Pin(img.Pinned); err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -27,8 +28,19 @@ func fallbackTag(subject digest.Digest) string { return "sha256-" + subject.Enco
 
 // referrers asks the API, then the fallback tag if the registry lacks the API
 // or knows of nothing (it may have learnt the API after the evidence was
-// pushed), and, whatever came of that, looks under cosign's older tags.
+// pushed), and meanwhile, whatever comes of that, looks under cosign's older tags.
 func (r *registry) referrers(ctx context.Context, subject digest.Digest) ([]referrer, []Problem) {
+	var legacy []referrer
+	var trouble []Problem
+	var older sync.WaitGroup
+	older.Go(func() { legacy, trouble = r.legacy(ctx, subject) })
+	list, problems := r.listed(ctx, subject)
+	older.Wait()
+	return append(list, legacy...), append(problems, trouble...)
+}
+
+// listed asks for the list of referrers in both places where it may be.
+func (r *registry) listed(ctx context.Context, subject digest.Digest) ([]referrer, []Problem) {
 	list, err := r.api(ctx, subject)
 	var problems []Problem
 	if err != nil {
@@ -38,8 +50,7 @@ func (r *registry) referrers(ctx context.Context, subject digest.Digest) ([]refe
 			problems = append(problems, Problem{ReferrersTag, asReason(err)})
 		}
 	}
-	legacy, trouble := r.legacy(ctx, subject)
-	return append(list, legacy...), append(problems, trouble...)
+	return list, problems
 }
 
 func asReason(err error) *reason.Error {

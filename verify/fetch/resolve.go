@@ -24,18 +24,25 @@ func (s *session) inspect(ctx context.Context) (Result, image, error) {
 	if err != nil {
 		return Result{}, img, err
 	}
+	res, err := s.about(ctx, img)
+	return res, img, err
+}
+
+// about looks for evidence about an image.
+func (s *session) about(ctx context.Context, img image) (Result, error) {
 	res := Result{Root: img.root.oci(), Manifest: img.manifest.oci()}
 	subjects := []digest.Digest{img.manifest.Digest}
 	if img.Index != "" {
 		subjects = append(subjects, img.Index)
 	}
+	var err error
 	res.Attachments, res.Problems, err = s.evidence(ctx, subjects)
 	if err != nil {
-		return Result{}, img, err
+		return Result{}, err
 	}
 	res.Attachments = append(res.Attachments, img.inIndex...)
 	res.Problems = append(s.problems, res.Problems...)
-	return res, img, nil
+	return res, nil
 }
 
 func (s *session) image(ctx context.Context) (image, error) {

@@ -219,12 +219,25 @@ func (s *session) take(p part, in stream, max int64) ([]byte, error) {
 	if int64(len(raw)) > max {
 		return nil, refuse(p.tooLarge(), "read "+what, fmt.Sprintf("at most %d bytes", max), "more")
 	}
-	if d := digest.FromBytes(raw); s.fresh || !s.o.Store.Has(d) {
+	if d := digest.FromBytes(raw); !s.holds(d, int64(len(raw))) {
 		if _, err := s.o.Store.PutBytes(raw); err != nil {
 			return nil, err
 		}
 	}
 	return raw, nil
+}
+
+// holds reports whether the store has small content already. When fresh, it reads
+// and hashes it, so that what was damaged there is written again.
+func (s *session) holds(d digest.Digest, size int64) bool {
+	if !s.o.Store.Has(d) {
+		return false
+	}
+	if !s.fresh {
+		return true
+	}
+	_, err := s.o.Store.Bytes(d, size)
+	return err == nil
 }
 
 // damaged is the refusal of a blob that changed in the store, with the way to
