@@ -108,7 +108,10 @@ func negatives(t *testing.T) (all []negative) {
 func sentence(fn *ast.FuncDecl) string {
 	text := strings.Join(strings.Fields(fn.Doc.Text()), " ")
 	text = strings.TrimSpace(strings.TrimPrefix(text, fn.Name.Name))
-	text = regexp.MustCompile(`^\(?N\d\d\)?[:,]? ?`).ReplaceAllString(text, "")
+	text = strings.TrimLeft(text, ":, ")
+	if text != "" {
+		text = strings.ToUpper(text[:1]) + text[1:]
+	}
 	if i := strings.Index(text, ". "); i >= 0 {
 		text = text[:i+1]
 	}
