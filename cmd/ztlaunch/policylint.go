@@ -143,7 +143,8 @@ policy must decide:
   claims:
     signature: {by: release, type: signature}
     tests: {by: {certificate: {issuer: https://accounts.example, san: dev@acme.example}},
-            type: https://in-toto.io/attestation/test-result/v0.1, predicate: {result: PASSED}}
+            type: https://in-toto.io/attestation/test-result/v0.1,
+            predicate: {result: PASSED, configuration: [{uri: "https://ci.example/tests.yml"}]}}
   expect: allowed
 
 and beside it one that differs from it:
