@@ -21,6 +21,8 @@ TESTCGO := 0
 
 RUNC := v1.5.2
 COSIGN := v3.1.3
+COSIGN2 := v2.6.5
+ORAS := v1.3.6
 MODULE := github.com/ztlaunch/ztlaunch
 
 # A toolchain that setup fetched goes before the system's. GOTOOLCHAIN=local: which
@@ -174,19 +176,27 @@ $(LINT): .ci/tools.mod .ci/tools.sum | setup
 	@echo 'build golangci-lint (a few minutes, once)' >&2
 	@go build -modfile=.ci/tools.mod -ldflags "$(STRIP)" -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
-.PHONY: interop
-interop: build images $(SUM) .cache/tools/cosign-$(COSIGN) ## hold us against the real cosign, both ways
-	@ZTLAUNCH_COSIGN='$(CURDIR)/.cache/tools/cosign-$(COSIGN)' go test -json -count=1 -run Interop $(PACKAGES) | $(SUM)
+# Each is built from its own module, so that go.mod says nothing of it.
+OTHERS := .cache/tools/cosign-$(COSIGN) .cache/tools/cosign-$(COSIGN2) .cache/tools/oras-$(ORAS)
 
-.cache/tools/cosign-$(COSIGN): | setup
-	@echo 'build cosign $(COSIGN) (a few minutes, once)' >&2
-	@mkdir -p $(@D)
-	@GOFLAGS= GOBIN='$(CURDIR)/.cache/tools' CGO_ENABLED=0 go install -trimpath -buildvcs=false github.com/sigstore/cosign/v3/cmd/cosign@$(COSIGN)
-	@mv .cache/tools/cosign $@
+.PHONY: interop
+interop: build images $(SUM) $(OTHERS) ## hold us against the real cosign, 3 and 2, and oras, both ways
+	@ZTLAUNCH_COSIGN='$(CURDIR)/.cache/tools/cosign-$(COSIGN)' ZTLAUNCH_COSIGN2='$(CURDIR)/.cache/tools/cosign-$(COSIGN2)' \
+	ZTLAUNCH_ORAS='$(CURDIR)/.cache/tools/oras-$(ORAS)' go test -json -count=1 -run Interop $(PACKAGES) | $(SUM)
+
+OTHER = go install -trimpath -buildvcs=false
+.cache/tools/cosign-$(COSIGN): OTHER += github.com/sigstore/cosign/v3/cmd/cosign@$(COSIGN)
+.cache/tools/cosign-$(COSIGN2): OTHER += github.com/sigstore/cosign/v2/cmd/cosign@$(COSIGN2)
+.cache/tools/oras-$(ORAS): OTHER += oras.land/oras/cmd/oras@$(ORAS)
+$(OTHERS): | setup
+	@echo 'build $(@F) (a few minutes, once)' >&2
+	@mkdir -p $@.d
+	@GOFLAGS= GOBIN='$(CURDIR)/$@.d' CGO_ENABLED=0 $(OTHER)
+	@mv $@.d/* $@; rmdir $@.d
 
 .PHONY: bench
-bench: build images ## measure version and warm launches beside runc, docker and podman
-	@if [ -e testdata/bench/bench.sh ]; then bash testdata/bench/bench.sh; else go run ./testdata/bench; fi
+bench: build images .cache/tools/cosign-$(COSIGN) ## measure version, verify beside cosign, and warm launches beside runc, docker and podman
+	@ZTLAUNCH_COSIGN='$(CURDIR)/.cache/tools/cosign-$(COSIGN)' go run ./testdata/bench
 
 .PHONY: demo
 demo: build images ## verify and run a real agent, then show five refusals

@@ -14,6 +14,7 @@ package verify
 import (
 	"context"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -95,7 +96,7 @@ func gather(found fetch.Result, in Inputs) (policy.Input, error) {
 	input.Places = places(found.Attachments)
 	input.Claims, input.Unproved = prove(found.Attachments, in.Root, found.Artifact.Subjects(), in.Now)
 	input.Layout, input.LayoutRefused = layout(in)
-	input.Coverages, err = coverages(input.Claims, t, in.Fetch.Store)
+	input.Coverages, err = coverages(asked(input.Claims, in.Policy), t, in.Fetch.Store)
 	return input, err
 }
 
@@ -215,6 +216,15 @@ func layer(l artifact.Layer, store *content.Store, scan Scanner) (scanned tree.L
 
 // coverageKind names how an SBOM is held against a Tree.
 const coverageKind = "coverage/1"
+
+// asked are the claims that a policy asks for an SBOM; all without a policy. What
+// anybody else wrote, and a keyless signer is anybody, is not worth its reading.
+func asked(claims []evidence.Claim, p policy.Policy) []evidence.Claim {
+	if p.Zero() {
+		return claims
+	}
+	return slices.DeleteFunc(slices.Clone(claims), func(c evidence.Claim) bool { return !p.AsksSBOM(c.Signer()) })
+}
 
 // coverages holds each proved SBOM against the Tree. The store keeps the result
 // under both digests.

@@ -5,10 +5,11 @@
 // ztlaunch 90 ms.
 //
 //	ztlaunch-sbom [--format spdx-json|cyclonedx-json] [--name N] [--platform OS/ARCH]
-//	              [--created RFC3339] SOURCE
+//	              [--created RFC3339] [--exclude PATH]... SOURCE
 //
 // SOURCE is oci-layout:DIR[@DIGEST], oci-archive:FILE, docker-archive:FILE or
-// dir:DIR; nothing else is tried. The document goes to stdout, whole or not at all.
+// dir:DIR; nothing else is tried. Of a dir:, each --exclude leaves out one path below
+// it, and what is below that: it is a path, and no pattern. The document goes to stdout, whole or not at all.
 //
 // The same source and time give the same bytes: the time is --created, else
 // SOURCE_DATE_EPOCH, else now; names and identifiers follow from the content. The
@@ -113,7 +114,7 @@ func run(ctx context.Context, args []string, epoch string, now time.Time, out, e
 	return 0
 }
 
-const help = `usage: ztlaunch-sbom [--format spdx-json|cyclonedx-json] [--name N] [--platform OS/ARCH] [--created RFC3339] SOURCE
+const help = `usage: ztlaunch-sbom [--format spdx-json|cyclonedx-json] [--name N] [--platform OS/ARCH] [--created RFC3339] [--exclude PATH]... SOURCE
 SOURCE: oci-layout:DIR[@DIGEST] oci-archive:FILE docker-archive:FILE dir:DIR
 `
 
@@ -123,6 +124,7 @@ type options struct {
 	name     string
 	created  time.Time
 	platform string
+	exclude  []string
 	source   source
 }
 
@@ -133,13 +135,14 @@ func parse(args []string, epoch string, now time.Time) (options, error) {
 	name := f.String("name", "", "name of what is described")
 	platform := f.String("platform", "", "which image of an index")
 	created := f.String("created", "", "time of the document")
+	exclude := f.StringArray("exclude", nil, "a path below a dir: that is left out")
 	if err := f.Parse(args); err != nil {
 		return options{}, err
 	}
 	if f.NArg() != 1 {
 		return options{}, usage{fmt.Errorf("want one source, found %d", f.NArg())}
 	}
-	o := options{format: *format, name: *name, platform: *platform, created: now.UTC().Truncate(time.Second)}
+	o := options{format: *format, name: *name, platform: *platform, exclude: *exclude, created: now.UTC().Truncate(time.Second)}
 	if o.format != "spdx-json" && o.format != "cyclonedx-json" {
 		return options{}, usage{fmt.Errorf("unknown format %q", o.format)}
 	}
@@ -159,6 +162,9 @@ func parse(args []string, epoch string, now time.Time) (options, error) {
 	}
 	var err error
 	o.source, err = parseSource(f.Arg(0))
+	if err == nil && len(o.exclude) > 0 && o.source.scheme != "dir" {
+		return options{}, usage{fmt.Errorf("--exclude: for dir: only, found %s:", o.source.scheme)}
+	}
 	if o.name == "" {
 		o.name = o.source.base()
 	}

@@ -340,6 +340,27 @@ func TestFolder(t *testing.T) {
 	}
 }
 
+// TestExclude leaves out the paths that are named, and no path that only fits them as a
+// pattern.
+func TestExclude(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "root")
+	want := map[string]string{}
+	for name, stays := range map[string]bool{"kept": true, "a1": true, "deep/a*": true, ".git": true, "a*": false, "[x]{y}?": false, "notes/deep/er": false} {
+		at := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte(name), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if stays {
+			want[name] = hash([]byte(name))
+		}
+	}
+	code, out, errs := sbomOf("--exclude", "a*", "--exclude", "[x]{y}?", "--exclude", "notes", "--exclude", "absent", "dir:"+dir)
+	if code != 0 {
+		t.Fatalf("exit %d: %s", code, errs)
+	}
+	differ(t, readSPDX(t, out).hashes(t), want)
+}
+
 // TestDamage: a blob that is not what its digest says is never described.
 func TestDamage(t *testing.T) {
 	image := userland(t)

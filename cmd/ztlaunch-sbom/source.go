@@ -70,7 +70,7 @@ func (s source) open(ctx context.Context, o options, temp string) (syft.Source, 
 	switch s.scheme {
 	case "dir":
 		// With a base, a link out of the folder stays inside it.
-		return directorysource.New(directorysource.Config{Path: s.path, Base: s.path, Alias: alias})
+		return directorysource.New(directorysource.Config{Path: s.path, Base: s.path, Alias: alias, Exclude: syft.ExcludeConfig{Paths: excluded(o.exclude)}})
 	case "oci-layout":
 		img, err = selectImage(s.path, s.digest, o.platform)
 	case "oci-archive":
@@ -106,6 +106,16 @@ func (s source) open(ctx context.Context, o options, temp string) (syft.Source, 
 		return nil, errors.Join(err, out.Cleanup())
 	}
 	return stereoscopesource.New(out, stereoscopesource.ImageConfig{Reference: o.name, Alias: alias}), nil
+}
+
+// excluded writes paths as patterns that match nothing else.
+func excluded(paths []string) []string {
+	quote := strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`, "{", `\{`, "}", `\}`)
+	var all []string
+	for _, p := range paths {
+		all = append(all, "./"+quote.Replace(p))
+	}
+	return all
 }
 
 // layoutFile is what a layout has: anything else in an archive is not unpacked.

@@ -265,7 +265,7 @@ func TestN52AnnotationsDecideNothing(t *testing.T) {
 	k := verifytest.NewKey(t)
 	s.write("key.pub", string(k.Public(t)))
 	s.write("predicate.json", "{}")
-	const wanted = "https://slsa.dev/provenance/v1"
+	const wanted = "https://example.com/wanted"
 	s.write("policy.yaml", "identities: {release: {key: key.pub}}\nimages: [{match: \"**\", layouts: [legacy-tags], require: [{attestation: {by: [release], type: \""+wanted+"\"}}]}]\n")
 	l := k.Attest2(t, s.sum, verifytest.Statement(t, "https://example.com/other", nil, s.sum.Encoded()))
 	l.Annotations["predicateType"] = wanted

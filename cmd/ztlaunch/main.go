@@ -23,6 +23,7 @@ func main() {
 	// A verification allocates little and is over soon: collecting less often is
 	// a tenth of a launch's time, for some 30 MB.
 	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(160 << 20) // from where on it collects as often as need be
 	// A reader that went away is an error of the write, told with a status of its own,
 	// and no silent death. Programs that are started do not inherit this.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
@@ -65,13 +66,13 @@ func verbs() []verb {
 		{"verify", "[--report FMT[=PATH]] [REF...]", "the same decision, without running", verifyVerb},
 		{"tree", "[flags] REF", "what is attached to REF, trusting nothing", treeVerb},
 		{"sign", "--key FILE REF | deny:FILE", "sign an image, a model or a deny feed", signVerb},
-		{"attest", "--key FILE --type T --predicate FILE REF", "sign a statement about an image", attestVerb},
+		{"attest", "--key FILE --type T --predicate FILE REF", "sign a statement about an image or a model", attestVerb},
 		{"key", "generate", "make a key pair in cosign's format", keyVerb},
 		{"policy", "init | check | explain | test | schema", "write, check, explain or test a policy", policyVerb},
 		{"trust", "show | add FILE | update | diff FILE", "whose certificates and logs are believed", trustVerb},
 		{"lock", "[--check | --update | --why NAME] [REF...]", "ztlaunch.lock: each digest that was admitted", lockVerb},
 		{"adopt", "SRC --as NAME", "vouch for one exact digest with your own key", adoptVerb},
-		{"sbom", "create SRC", "make an SBOM from an image's or a folder's bytes", sbomVerb},
+		{"sbom", "create SRC", "make an SBOM from the bytes of an image, model or folder", sbomVerb},
 		{"copy", "SRC DST", "copy an image with its evidence", copyVerb},
 		{"store", "ls | prune", "look after the store and the kept seals", storeVerb},
 		{"audit", "show | verify", "the tamper-evident log", auditVerb},

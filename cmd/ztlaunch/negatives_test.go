@@ -108,12 +108,12 @@ func negatives(t *testing.T) (all []negative) {
 func sentence(fn *ast.FuncDecl) string {
 	text := strings.Join(strings.Fields(fn.Doc.Text()), " ")
 	text = strings.TrimSpace(strings.TrimPrefix(text, fn.Name.Name))
-	text = strings.TrimLeft(text, ":, ")
-	if text != "" {
-		text = strings.ToUpper(text[:1]) + text[1:]
-	}
+	text = regexp.MustCompile(`^\(?N\d\d\)?[:,]? ?`).ReplaceAllString(text, "")
 	if i := strings.Index(text, ". "); i >= 0 {
 		text = text[:i+1]
 	}
-	return text
+	if text = strings.TrimPrefix(text, ": "); text == "" {
+		return ""
+	}
+	return strings.ToUpper(text[:1]) + text[1:]
 }

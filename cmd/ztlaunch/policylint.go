@@ -143,8 +143,7 @@ policy must decide:
   claims:
     signature: {by: release, type: signature}
     tests: {by: {certificate: {issuer: https://accounts.example, san: dev@acme.example}},
-            type: https://in-toto.io/attestation/test-result/v0.1,
-            predicate: {result: PASSED, configuration: [{uri: "https://ci.example/tests.yml"}]}}
+            type: https://in-toto.io/attestation/test-result/v0.1, predicate: result.json}
   expect: allowed
 
 and beside it one that differs from it:

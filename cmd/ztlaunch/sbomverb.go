@@ -12,9 +12,11 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/ztlaunch/ztlaunch/sbom"
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/fetch"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/tree"
 )
 
 // sbomVerb makes an SBOM with the generator, a program of its own.
@@ -23,11 +25,11 @@ func sbomVerb(ctx context.Context, w world, args []string) int {
 	var from fetchFlags
 	format := fs.String("format", "spdx-json", "spdx-json or cyclonedx-json")
 	from.declare(fs)
-	if err := w.parse(fs, "create [flags] REF | ./FOLDER", args); err != nil {
+	if err := w.parse(fs, "create [flags] REF | model:DIR | ./FOLDER", args); err != nil {
 		return w.parsed("sbom", err)
 	}
 	if fs.NArg() != 2 || fs.Arg(0) != "create" || *format != "spdx-json" && *format != "cyclonedx-json" {
-		return w.fail("sbom", wrong("read the command", "create, and one image or folder; --format spdx-json or cyclonedx-json", "ztlaunch sbom create REF"))
+		return w.fail("sbom", wrong("read the command", "create, and one image, model or folder; --format spdx-json or cyclonedx-json", "ztlaunch sbom create REF"))
 	}
 	document, err := w.createSBOM(ctx, fs.Arg(1), *format, &from)
 	if err == nil {
@@ -52,8 +54,11 @@ func (w world) createSBOM(ctx context.Context, word, format string, from *fetchF
 	if err != nil {
 		return nil, err
 	}
+	if ref.Kind() == artifact.Model {
+		return w.describeModel(ctx, ref, format)
+	}
 	if ref.Kind() != artifact.Image {
-		return nil, wrong("describe "+word, "an image or a folder", "ztlaunch sbom create ./FOLDER")
+		return nil, wrong("describe "+word, "an image, a model or a folder", "ztlaunch sbom create ./FOLDER")
 	}
 	o, err := from.options(w)
 	if err != nil {
@@ -83,6 +88,48 @@ func (w world) describe(ctx context.Context, source artifact.Reference, manifest
 		return nil, err
 	}
 	return w.generate(ctx, "--format", format, "--name", source.Name(), "oci-layout:"+layout+"@"+manifest.String())
+}
+
+// describeModel makes an SBOM of exactly the files of a signed model. The generator
+// reads the folder; what it says is held against the signed files.
+func (w world) describeModel(ctx context.Context, ref artifact.Reference, format string) ([]byte, error) {
+	d, err := signedModel(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := os.Stat(ref.Path()); err != nil || !st.IsDir() {
+		return nil, wrong("describe "+ref.String(), "a model that is a folder", "sign the folder of the file: ztlaunch sign --key KEY model:DIR")
+	}
+	at, err := filepath.Abs(d.Folder)
+	if err == nil {
+		at, err = filepath.EvalSymlinks(at)
+	}
+	if err != nil {
+		return nil, &reason.Error{Code: reason.FileUnreadable, What: "find " + d.Folder, Err: err}
+	}
+	args := []string{"--format", format, "--name", ref.Name()}
+	for _, p := range d.Ignored {
+		args = append(args, "--exclude", p)
+	}
+	document, err := w.generate(ctx, append(args, "dir:"+at)...)
+	if err != nil {
+		return nil, err
+	}
+	said, err := sbom.Parse(document)
+	if err != nil {
+		return nil, err
+	}
+	var entries []sbom.Entry
+	for e := range d.Tree.Entries() {
+		if e.Type == tree.File {
+			entries = append(entries, sbom.Entry{Path: e.Path, Regular: true, SHA256: e.Digest.Encoded()})
+		}
+	}
+	if c := sbom.Compare(said, entries); c.Listed != len(entries) || len(c.Absent) > 0 {
+		return nil, &reason.Error{Code: reason.SBOMToolFailed, What: "make the SBOM", Expected: fmt.Sprintf("the %d signed files and no others", len(entries)),
+			Found: fmt.Sprintf("%d of them, and %d others", c.Listed, len(c.Absent)), Next: "try again while nobody changes the folder"}
+	}
+	return document, nil
 }
 
 // generate runs the generator, which sees nothing of this environment but the time

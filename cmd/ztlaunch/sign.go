@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/fetch"
-	"github.com/ztlaunch/ztlaunch/verify/model"
 	"github.com/ztlaunch/ztlaunch/verify/policy"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/sign"
@@ -46,7 +44,7 @@ func signVerb(ctx context.Context, w world, args []string) int {
 	})
 }
 
-// attestVerb signs a statement about an image.
+// attestVerb signs a statement about an image or a model.
 func attestVerb(ctx context.Context, w world, args []string) int {
 	fs := newFlags("attest", true)
 	var from fetchFlags
@@ -55,7 +53,7 @@ func attestVerb(ctx context.Context, w world, args []string) int {
 	kind := fs.String("type", "", "slsaprovenance1, slsaprovenance02, spdxjson, cyclonedx, vuln, openvex, link, custom, or a URI")
 	predicate := fs.String("predicate", "", "the file that holds the predicate")
 	from.declare(fs)
-	if err := w.parse(fs, "--key FILE --type T --predicate FILE REF", args); err != nil {
+	if err := w.parse(fs, "--key FILE --type T --predicate FILE REF | model:DIR", args); err != nil {
 		return w.parsed("attest", err)
 	}
 	k, ref, err := w.signer(fs.Args(), *key, *passfile)
@@ -80,6 +78,9 @@ func attestVerb(ctx context.Context, w world, args []string) int {
 	if err := policy.WellFormed(uri, raw); err != nil {
 		return w.fail("attest", &reason.Error{Code: reason.SignPredicate, What: "read the predicate " + *predicate,
 			Expected: "a predicate of type " + uri, Found: why(err), Next: "write the members that the type needs, or name the type that it is: --type T"})
+	}
+	if ref.Kind() == artifact.Model {
+		return w.attestModel(ctx, k, ref, uri, raw)
 	}
 	return w.attach(ctx, "attest", &from, ref, uri, func(subject ocispec.Descriptor) ([]byte, error) {
 		statement, err := sign.Statement(uri, raw, ref.Name(), subject.Digest)
@@ -144,23 +145,6 @@ func (w world) attach(ctx context.Context, verb string, from *fetchFlags, ref ar
 	}{header{"ztlaunch.attached/v1", 0}, ref.Name(), found.Root.Digest, predicateType, digest.FromBytes(bundle)}, "")
 }
 
-// signModel writes DIR/model.sig.
-func (w world) signModel(ctx context.Context, k sign.Key, ref artifact.Reference, ignore []string) int {
-	target := filepath.Join(ref.Path(), "model.sig")
-	bundle, err := modelBundle(ctx, k, model.Options{Ref: ref, Signature: target, Ignore: ignore})
-	if err == nil {
-		err = writeNew(target, bundle, 0o644)
-	}
-	if err != nil {
-		return w.fail("sign", err)
-	}
-	fmt.Fprintf(w.err, "wrote %s\n", target)
-	return w.done("sign", struct {
-		header
-		Signature string `json:"signature"`
-	}{header{"ztlaunch.signed/v1", 0}, target}, "")
-}
-
 // feedWord is FILE of deny:FILE. As for every scheme it takes a path: deny:latest is
 // an image.
 func feedWord(args []string) (file string, ok bool) {
@@ -198,16 +182,4 @@ func (w world) signFeed(file, key, passfile string) int {
 		Signature string `json:"signature"`
 		Serial    uint64 `json:"serial"`
 	}{header{"ztlaunch.signed/v1", 0}, signatureOf(file), feed.Serial}, "")
-}
-
-func modelBundle(ctx context.Context, k sign.Key, o model.Options) ([]byte, error) {
-	entries, ignored, err := model.List(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	var files []sign.File
-	for _, e := range entries {
-		files = append(files, sign.File{Name: e.Path, SHA256: e.Digest})
-	}
-	return sign.Model(k, filepath.Base(o.Ref.Path()), files, ignored...)
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // verifyVerb makes the decision that run would make, and runs nothing.
-func verifyVerb(ctx context.Context, w world, args []string) int {
+func verifyVerb(ctx context.Context, w world, args []string) (status int) {
 	fs := newFlags("verify", true)
 	var t trustFlags
 	var from fetchFlags
@@ -38,9 +38,9 @@ func verifyVerb(ctx context.Context, w world, args []string) int {
 		return w.fail("verify", err)
 	}
 	defer func() {
-		if fault := recover(); fault != nil { // dispatch tells of it; no older report stands for this
+		if fault := recover(); fault != nil { // no older report stands for this
 			to.write(w, "verify", report.Failed("the command", &reason.Error{Code: reason.InternalFault, What: "verify", Found: fmt.Sprint(fault)}))
-			panic(fault)
+			status = w.broke("verify", nil, fault) // JSON was written as a verdict
 		}
 	}()
 	if (*as != "" && fs.NArg() != 1) || (*kind != "image" && *kind != "server") || fs.NArg() == 0 && fs.Changed("kind") {

@@ -29,7 +29,7 @@ func lock(dir string, shared bool) (unlock func(), err error) {
 		case err = <-done:
 		case <-t.C:
 			go func() { // the wait cannot be called off
-				<-done
+				<-done //nolint:errcheck // won or lost, it is let go
 				d.Close()
 			}()
 			return nil, &reason.Error{Code: reason.AuditUnwritable, What: "lock " + dir,

@@ -1,6 +1,7 @@
 // Bench measures whole commands side by side: each round runs every command once,
 // so that a change of the machine's speed hits all alike. It prints medians and
-// their ratio to `runc run` of the same root, and asserts nothing.
+// their ratio to `runc run` of the same root, or to `cosign verify` of the same
+// evidence (see remote), and asserts nothing.
 //
 // Launches are measured twice. After a pause each command finds the machine as a
 // person or a client finds it. Without one it profits from what the command before
@@ -9,7 +10,7 @@
 // third of a runc run. ztlaunch pays neither way, for it sees to that beside its
 // verification.
 //
-//	bench [-n ROUNDS]
+//	bench [-n ROUNDS] [-only verify]
 //
 // ZTLAUNCH_BIN, ZTLAUNCH_IMAGES and ZTLAUNCH_DEBIAN say where things are. docker
 // and podman are measured where they run.
@@ -31,21 +32,31 @@ import (
 
 // contender is one command under measurement.
 type contender struct {
-	name  string
-	args  []string
-	times []time.Duration
+	name   string
+	args   []string
+	before func() error          // unmeasured; may be nil
+	count  func() (int64, error) // requests that a registry got so far; may be nil
+	times  []time.Duration
+	peaks  []int64 // bytes resident
+	asked  int64   // requests of the last round
 }
 
 func main() {
 	rounds := flag.Int("n", 20, "rounds")
+	only := flag.String("only", "", "verify: no launches")
+	registry := flag.Bool("registry", false, "hold a registry for another bench")
 	flag.Parse()
-	if err := bench(*rounds); err != nil {
+	do := func() error { return bench(*rounds, *only == "") }
+	if *registry {
+		do = hold
+	}
+	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(rounds int) error {
+func bench(rounds int, launched bool) error {
 	bin := os.Getenv("ZTLAUNCH_BIN")
 	dir, err := os.MkdirTemp("/var/tmp", "ztlaunch-bench-*")
 	if err != nil {
@@ -68,6 +79,12 @@ func bench(rounds int) error {
 	} {
 		if _, err := os.Stat(filepath.Join(image.layout, "index.json")); err != nil {
 			fmt.Printf("%s: no image at %s\n", image.name, image.layout)
+			continue
+		}
+		if err := remote(image.name, image.layout, zt, rounds); err != nil {
+			return err
+		}
+		if !launched {
 			continue
 		}
 		if err := launches(image.name, image.layout, bin, zt, rounds); err != nil {
@@ -124,19 +141,16 @@ const pause = 200 * time.Millisecond
 // measure runs every command once unmeasured, then in rounds.
 func measure(title string, rounds int, pause time.Duration, all []*contender, base string) error {
 	for _, c := range all {
-		c.times = nil
-		if err := quiet(c.args...); err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
+		if err := c.run(0); err != nil {
+			return err
 		}
+		c.times, c.peaks = nil, nil
 	}
 	for range rounds {
 		for _, c := range all {
-			time.Sleep(pause)
-			start := time.Now()
-			if err := quiet(c.args...); err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
+			if err := c.run(pause); err != nil {
+				return err
 			}
-			c.times = append(c.times, time.Since(start))
 		}
 	}
 	fmt.Printf("\n%s, %d rounds\n", title, rounds)
@@ -153,7 +167,40 @@ func measure(title string, rounds int, pause time.Duration, all []*contender, ba
 		if unit > 0 {
 			fmt.Printf("  %.2fx %s", float64(median)/float64(unit), base)
 		}
+		if c.count != nil {
+			slices.Sort(c.peaks)
+			fmt.Printf("  peak %.0f MB  %d requests", float64(c.peaks[len(c.peaks)/2])/1e6, c.asked)
+		}
 		fmt.Println()
+	}
+	return nil
+}
+
+// run runs the command once, after a pause, and notes what it took.
+func (c *contender) run(pause time.Duration) error {
+	var before int64
+	if c.before != nil {
+		if err := c.before(); err != nil {
+			return err
+		}
+	}
+	if c.count != nil {
+		var err error
+		if before, err = c.count(); err != nil {
+			return err
+		}
+	}
+	time.Sleep(pause)
+	start := time.Now()
+	resident, err := peak(c.args...)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.name, err)
+	}
+	c.times, c.peaks = append(c.times, time.Since(start)), append(c.peaks, resident)
+	if c.count != nil {
+		after, err := c.count()
+		c.asked = after - before
+		return err
 	}
 	return nil
 }

@@ -7,14 +7,16 @@
 //
 // An envelope is the JSON form of dev.sigstore.bundle.v1.Bundle, media types
 // application/vnd.dev.sigstore.bundle+json;version=0.1, =0.2, =0.3 and
-// application/vnd.dev.sigstore.bundle.v0.3+json, at most 64 MiB. Unknown,
+// application/vnd.dev.sigstore.bundle.v0.3+json, at most 32 MiB. Unknown,
 // duplicate and differently-cased members, trailing data, and DSSE envelopes
 // with other than one signature are refused. In place of a hint, OpenSSF Model
 // Signing before 1.1.0 wrote the public key itself (rawBytes, keyDetails), which
 // is read as that key's name. The payload of a DSSE envelope is an in-toto
 // Statement (payload type application/vnd.in-toto+json), read under the rules
 // of I-JSON: UTF-8, no duplicate member at any depth, no second value. A
-// statement has at most 1024 subjects with at most 32 digests each. Log entries
+// statement has at most 1024 subjects with at most 32 digests each. All but the
+// payload has at most 16384 JSON values, an entry's body at most a megabyte, and the
+// objects around any one place together at most 131072 members. At most 32 log entries
 // are of the types hashedrekord 0.0.1 and 0.0.2, dsse 0.0.1 and intoto 0.0.2.
 //
 // # What cosign kept before
@@ -110,6 +112,8 @@
 package evidence
 
 import (
+	"bytes"
+	"encoding/json"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -120,7 +124,7 @@ import (
 const MediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 // MaxSize caps an envelope, in bytes.
-const MaxSize = 64 << 20
+const MaxSize = 32 << 20
 
 // Envelope is a well-formed Sigstore bundle. Everything it says is unproved.
 // The zero Envelope is refused by Check.
@@ -152,6 +156,7 @@ type Preview struct {
 	MediaType     string
 	StatementType string // "" for a bundle over a bare message, and for a simple-signing payload
 	PredicateType string
+	Predicate     json.RawMessage
 	Subjects      []Subject
 	Signer        Signer // of the certificate inside; the zero Signer for a key
 	KeyHint       string
@@ -176,7 +181,7 @@ func (e Envelope) Preview() Preview {
 		p.LoggedAt = time.Unix(v.GetTlogEntries()[0].GetIntegratedTime(), 0).UTC()
 	}
 	if e.statement != nil {
-		p.StatementType, p.PredicateType = e.statement.kind, e.statement.predicateType
+		p.StatementType, p.PredicateType, p.Predicate = e.statement.kind, e.statement.predicateType, bytes.Clone(e.statement.predicate)
 		p.Subjects = append(p.Subjects, e.statement.subjects...)
 	}
 	if leaf := leafOf(v); leaf != nil && issued(leaf) {

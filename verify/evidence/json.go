@@ -9,8 +9,11 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth caps how deep a text may nest.
-const maxDepth = 256
+const (
+	maxDepth  = 256     // how deep a text may nest
+	maxNames  = 1 << 17 // members of the objects around any one place in a text
+	maxValues = 1 << 14 // values in what is decoded into structures: bundles have some dozens
+)
 
 // duplicateMember says which member an object has twice.
 type duplicateMember string
@@ -25,11 +28,15 @@ func (m duplicateMember) Error() string { return fmt.Sprintf("member %q is given
 //
 // It reads the text once, because SBOMs are long and are checked before every
 // launch.
-func strict(raw []byte) (map[string]json.RawMessage, error) {
+func strict(raw []byte) (map[string]json.RawMessage, error) { return within(raw, len(raw)+1) }
+
+// within is strict for a text of at most so many values: three bytes of a list can
+// become a hundred in memory.
+func within(raw []byte, values int) (map[string]json.RawMessage, error) {
 	if !utf8.Valid(raw) {
 		return nil, errors.New("text is not UTF-8")
 	}
-	s := scanner{raw: raw}
+	s := scanner{raw: raw, left: values}
 	if err := s.value(0); err != nil {
 		return nil, err
 	}
@@ -46,6 +53,8 @@ const end = 0
 type scanner struct {
 	raw   []byte
 	pos   int
+	left  int // values that may still come
+	names int // members of the objects that are open
 	outer map[string]json.RawMessage
 }
 
@@ -73,6 +82,9 @@ func (s *scanner) value(depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("nested deeper than %d", maxDepth)
 	}
+	if s.left--; s.left < 0 {
+		return errors.New("more values than such a text can have")
+	}
 	switch c := s.next(); {
 	case c == '{':
 		return s.object(depth)
@@ -95,6 +107,8 @@ func (s *scanner) value(depth int) error {
 
 func (s *scanner) object(depth int) error {
 	var seen names
+	before := s.names
+	defer func() { s.names = before }()
 	s.pos++
 	if s.next() == '}' {
 		s.pos++
@@ -114,6 +128,9 @@ func (s *scanner) object(depth int) error {
 		}
 		if !seen.add(name) {
 			return duplicateMember(name)
+		}
+		if s.names++; s.names > maxNames {
+			return fmt.Errorf("more than %d members", maxNames)
 		}
 		if s.next() != ':' {
 			return s.unexpected()
@@ -279,4 +296,29 @@ func (s *names) add(name string) bool {
 	}
 	s.many[name] = true
 	return true
+}
+
+// elements are the values of a list of at most most, as they are written. The text is
+// strict JSON.
+func elements(raw json.RawMessage, most int) (all []json.RawMessage, err error) {
+	s := scanner{raw: raw, left: len(raw)}
+	if s.next() != '[' {
+		return nil, errors.New("not a list")
+	}
+	s.pos++
+	for s.next() != ']' {
+		if len(all) == most {
+			return nil, fmt.Errorf("more than %d", most)
+		}
+		start := s.pos
+		if err := s.value(1); err != nil {
+			return nil, err
+		}
+		all = append(all, raw[start:s.pos])
+		if s.next() == ',' {
+			s.pos++
+			s.next()
+		}
+	}
+	return all, nil
 }

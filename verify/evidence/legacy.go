@@ -123,7 +123,7 @@ func convert(raw []byte) (*protobundle.Bundle, *legacy, error) {
 		}
 		l.simple, l.signed = &st, k.Payload
 	case DSSEType:
-		if _, err := strict(k.Payload); err != nil {
+		if _, err := within(k.Payload, maxValues); err != nil {
 			return fail(reason.LegacyLayerMalformed, "a DSSE envelope", err)
 		}
 		d := new(protodsse.Envelope)

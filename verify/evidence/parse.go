@@ -44,7 +44,7 @@ func Parse(raw []byte) (Envelope, error) {
 	if len(raw) > MaxSize {
 		return refuse(reason.EnvelopeTooLarge, fmt.Sprintf("at most %d bytes", MaxSize), fmt.Sprint(len(raw)), nil)
 	}
-	outer, err := strict(raw)
+	outer, err := within(raw, maxValues)
 	if err != nil {
 		var twice duplicateMember
 		if errors.As(err, &twice) {
@@ -138,6 +138,9 @@ func certificates(v *protobundle.VerificationMaterial) error {
 // entries holds each log entry to what its bundle version asks for: a signed
 // promise in v0.1, an inclusion proof from v0.2 on.
 func entries(pb *protobundle.Bundle) error {
+	if n := len(pb.GetVerificationMaterial().GetTlogEntries()); n > maxEntries {
+		return &reason.Error{Code: reason.EnvelopeMalformed, What: "read log entries of envelope", Expected: fmt.Sprintf("at most %d", maxEntries), Found: fmt.Sprint(n), Next: next(reason.EnvelopeMalformed)}
+	}
 	for i, entry := range pb.GetVerificationMaterial().GetTlogEntries() {
 		absent, expected := entry.GetInclusionProof() == nil, "an inclusion proof"
 		if strings.HasSuffix(pb.GetMediaType(), "version=0.1") {
@@ -158,6 +161,10 @@ func entries(pb *protobundle.Bundle) error {
 	return nil
 }
 
+// maxBody caps the body of a log entry, in bytes: it holds a signature, hashes and a
+// certificate.
+const maxBody = 1 << 20
+
 // readable holds the body of a log entry to the four types that can be of a
 // bundle, before the library for all of Rekor's types sees it.
 func readable(entry *protorekor.TransparencyLogEntry) error {
@@ -165,7 +172,14 @@ func readable(entry *protorekor.TransparencyLogEntry) error {
 		Kind       string `json:"kind"`
 		APIVersion string `json:"apiVersion"`
 	}
-	if err := json.Unmarshal(entry.GetCanonicalizedBody(), &body); err != nil {
+	raw := entry.GetCanonicalizedBody()
+	if len(raw) > maxBody {
+		return fmt.Errorf("a body of %d bytes, at most %d", len(raw), maxBody)
+	}
+	if _, err := within(raw, maxValues); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, &body); err != nil {
 		return err
 	}
 	said := entry.GetKindVersion()

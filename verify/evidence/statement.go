@@ -75,16 +75,20 @@ func parseStatement(payload []byte) (statement, error) {
 	}
 	var st statement
 	var subjects []json.RawMessage
-	for _, field := range []struct {
-		name string
-		into any
-	}{{"_type", &st.kind}, {"predicateType", &st.predicateType}, {"subject", &subjects}} {
-		raw, ok := members[field.name]
-		if !ok {
-			return statement{}, fmt.Errorf("no %s", field.name)
+	for _, name := range []string{"_type", "predicateType", "subject"} {
+		if members[name] == nil {
+			return statement{}, fmt.Errorf("no %s", name)
 		}
-		if err := json.Unmarshal(raw, field.into); err != nil {
-			return statement{}, fmt.Errorf("%s: %w", field.name, err)
+	}
+	if err := json.Unmarshal(members["_type"], &st.kind); err != nil {
+		return statement{}, fmt.Errorf("_type: %w", err)
+	}
+	if err := json.Unmarshal(members["predicateType"], &st.predicateType); err != nil {
+		return statement{}, fmt.Errorf("predicateType: %w", err)
+	}
+	if raw := members["subject"]; string(raw) != "null" {
+		if subjects, err = elements(raw, maxSubjects); err != nil {
+			return statement{}, fmt.Errorf("subject: %w", err)
 		}
 	}
 	if st.predicateType == "" {
@@ -92,9 +96,6 @@ func parseStatement(payload []byte) (statement, error) {
 	}
 	if raw := members["predicate"]; string(raw) != "null" {
 		st.predicate = raw
-	}
-	if len(subjects) > maxSubjects {
-		return statement{}, fmt.Errorf("%d subjects, at most %d", len(subjects), maxSubjects)
 	}
 	for i, raw := range subjects {
 		s, err := parseSubject(raw)
@@ -120,7 +121,7 @@ func exact(members map[string]json.RawMessage, known ...string) error {
 
 // parseSubject reads one subject. One that is null names nothing.
 func parseSubject(raw json.RawMessage) (Subject, error) {
-	members, err := strict(raw)
+	members, err := within(raw, maxValues)
 	if err != nil {
 		return Subject{}, err
 	}

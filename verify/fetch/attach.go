@@ -82,7 +82,7 @@ func Attach(ctx context.Context, ref artifact.Reference, subject ocispec.Descrip
 	if err := content.CheckDigest(subject.Digest); err != nil {
 		return ocispec.Descriptor{}, refuse(reason.DigestUnsupported, what, "sha256 and 64 hexadecimal digits", string(subject.Digest))
 	}
-	if len(bundle) > maxEvidence {
+	if len(bundle) > MaxEvidence {
 		return ocispec.Descriptor{}, refuse(reason.EvidenceTooLarge, what, "at most 64 MiB", "more")
 	}
 	t, err := o.target(ref)

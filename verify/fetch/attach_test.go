@@ -106,7 +106,7 @@ func TestAttachRefuses(t *testing.T) {
 	wantCode(t, err, reason.DigestUnsupported)
 	_, err = Attach(t.Context(), parse(t, "oci-layout:"+dir), ocispec.Descriptor{Digest: digest.Digest(aDigest)}, b, "", o)
 	wantCode(t, err, reason.ContentAbsent)
-	_, err = Attach(t.Context(), parse(t, "oci-layout:"+dir), ocispec.Descriptor{Digest: w.image}, make([]byte, maxEvidence+1), "", o)
+	_, err = Attach(t.Context(), parse(t, "oci-layout:"+dir), ocispec.Descriptor{Digest: w.image}, make([]byte, MaxEvidence+1), "", o)
 	wantCode(t, err, reason.EvidenceTooLarge)
 	_, err = Attach(t.Context(), parse(t, "docker-archive:/x"), ocispec.Descriptor{Digest: w.image}, b, "", o)
 	wantCode(t, err, reason.ReferenceNotImage)

@@ -400,7 +400,7 @@ func TestEvidenceTooLarge(t *testing.T) {
 			"annotations": map[string]string{"text": text}})
 	}
 	// Two that fit alone, and not together: whichever comes second is not read.
-	big.Size = maxEvidence/2 + 1
+	big.Size = MaxEvidence/2 + 1
 	first, second := referrer("1", big), referrer("2", big)
 	s := serve(t, w)
 	var reads atomic.Int64
@@ -420,7 +420,7 @@ func TestEvidenceTooLarge(t *testing.T) {
 		t.Errorf("%v, problems %q, %d reads", err, got, reads.Load())
 	}
 	// One that is too large alone.
-	big.Size = maxEvidence + 1
+	big.Size = MaxEvidence + 1
 	w.imageReferrer = referrer("3", big)
 	s.over = nil
 	res, err = Resolve(t.Context(), s.ref(t), options(t))

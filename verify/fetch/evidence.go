@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
-	"github.com/ztlaunch/ztlaunch/verify/content"
 	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
@@ -42,7 +40,7 @@ func (s *session) evidence(ctx context.Context, subjects []digest.Digest) ([]Att
 		under, cancel := context.WithTimeout(ctx, searchLimit(s.o.Timeout))
 		defer cancel()
 		var budget atomic.Int64
-		budget.Store(maxEvidence)
+		budget.Store(MaxEvidence)
 		var local []Attachment
 		for _, a := range found {
 			if !s.fresh || a.Where == Stored {
@@ -63,7 +61,7 @@ func (s *session) evidence(ctx context.Context, subjects []digest.Digest) ([]Att
 		}
 		found = union(found, local)
 	}
-	files, err := s.files()
+	files, err := Detached(s.o.Evidence...)
 	return append(found, files...), problems, err
 }
 
@@ -103,7 +101,7 @@ func (s *session) remembered() (found []Attachment, problems []Problem, whole bo
 	for _, k := range s.kept.Evidence {
 		a := k.Attachment
 		if k.Bundle {
-			raw, err := s.o.Store.Bytes(a.Digest, maxEvidence)
+			raw, err := s.o.Store.Bytes(a.Digest, MaxEvidence)
 			if err != nil {
 				whole = false
 				problems = append(problems, s.problem(a.Where, s.damaged(bundlePart, a.Digest, err)))
@@ -200,11 +198,11 @@ func (s *session) attachment(ctx context.Context, subject digest.Digest, r refer
 			continue
 		}
 		if budget.Add(-l.Size) < 0 {
-			return fail(refuse(reason.EvidenceTooLarge, "read "+what, fmt.Sprintf("at most %d bytes of evidence", maxEvidence), "more"))
+			return fail(refuse(reason.EvidenceTooLarge, "read "+what, fmt.Sprintf("at most %d bytes of evidence", MaxEvidence), "more"))
 		}
 		b := a
 		b.Digest, b.MediaType = l.Digest, l.MediaType
-		if b.Raw, _, err = s.bytes(ctx, bundlePart, l, maxEvidence); err != nil {
+		if b.Raw, _, err = s.bytes(ctx, bundlePart, l, MaxEvidence); err != nil {
 			return fail(err)
 		}
 		all = append(all, b)
@@ -213,44 +211,6 @@ func (s *session) attachment(ctx context.Context, subject digest.Digest, r refer
 		all = []Attachment{a} // something else than a bundle: shown, not read
 	}
 	return all, nil
-}
-
-// files reads the detached files that the caller named: one bundle each, or
-// one bundle per line.
-func (s *session) files() ([]Attachment, error) {
-	var all []Attachment
-	for _, path := range s.o.Evidence {
-		raw, err := readFile(path, maxEvidence)
-		if err != nil {
-			code := reason.EvidenceUnreadable
-			if errors.Is(err, errTooLarge) {
-				code = reason.EvidenceTooLarge
-			}
-			return nil, &reason.Error{Code: code, What: "read evidence " + path, Err: err}
-		}
-		for _, raw := range split(raw) {
-			all = append(all, Attachment{Where: File, From: path, Digest: digest.FromBytes(raw), MediaType: bundleType + "+json", Raw: raw})
-		}
-	}
-	return all, nil
-}
-
-// split takes JSON lines apart; anything else stays whole.
-func split(raw []byte) [][]byte {
-	var lines [][]byte
-	for line := range bytes.Lines(raw) {
-		if line = bytes.TrimSpace(line); len(line) == 0 {
-			continue
-		}
-		if line[0] != '{' || content.CheckJSON("line", line) != nil {
-			return [][]byte{raw}
-		}
-		lines = append(lines, line)
-	}
-	if len(lines) < 2 {
-		return [][]byte{raw}
-	}
-	return lines
 }
 
 var errTooLarge = errors.New("file too large")

@@ -88,6 +88,9 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
+// MaxEvidence caps all evidence that one image has, and one file of evidence, in bytes.
+const MaxEvidence = 32 << 20
+
 // Caps on what others send.
 const (
 	maxManifest  = 4 << 20  // bytes of an index, a manifest or a list of referrers
@@ -96,7 +99,6 @@ const (
 	maxLayers    = 512      // layers of an image
 	maxLayer     = 64 << 30 // bytes of a layer
 	maxReferrers = 1000     // referrers of one subject
-	maxEvidence  = 64 << 20 // bytes of all evidence that one image has, or of one file
 	maxScan      = 10000    // blobs of a layout that are searched for referrers
 )
 

@@ -266,7 +266,7 @@ func TestFiles(t *testing.T) {
 	wantCode(t, err, reason.EvidenceUnreadable)
 	huge := filepath.Join(dir, "huge")
 	rewrite(t, dir, "huge", "")
-	if err := os.Truncate(huge, maxEvidence+1); err != nil {
+	if err := os.Truncate(huge, MaxEvidence+1); err != nil {
 		t.Fatal(err)
 	}
 	o.Evidence = []string{huge}

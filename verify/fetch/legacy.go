@@ -125,7 +125,7 @@ func (s *session) layersOf(ctx context.Context, subject digest.Digest, r referre
 			continue
 		}
 		if budget.Add(-l.Size) < 0 {
-			fail(refuse(reason.EvidenceTooLarge, "read "+what, fmt.Sprintf("at most %d bytes of evidence", maxEvidence), "more"))
+			fail(refuse(reason.EvidenceTooLarge, "read "+what, fmt.Sprintf("at most %d bytes of evidence", MaxEvidence), "more"))
 			break
 		}
 		if err := s.cosignLayer(ctx, &one, l); err != nil {
@@ -143,13 +143,13 @@ func (s *session) layersOf(ctx context.Context, subject digest.Digest, r referre
 
 // cosignLayer reads one layer and puts what has to be kept of it into the store.
 func (s *session) cosignLayer(ctx context.Context, a *Attachment, l descriptor) error {
-	payload, _, err := s.bytes(ctx, bundlePart, l, maxEvidence)
+	payload, _, err := s.bytes(ctx, bundlePart, l, MaxEvidence)
 	if err != nil {
 		return err
 	}
 	a.Raw, err = evidence.Layer{Subject: a.Subject, MediaType: l.MediaType, Annotations: l.Annotations, Payload: payload}.Encode()
-	if err == nil && len(a.Raw) > maxEvidence { // base64 is longer than what it holds
-		err = refuse(reason.EvidenceTooLarge, "keep a layer of "+a.From, fmt.Sprintf("at most %d bytes", maxEvidence), fmt.Sprint(len(a.Raw)))
+	if err == nil && len(a.Raw) > MaxEvidence { // base64 is longer than what it holds
+		err = refuse(reason.EvidenceTooLarge, "keep a layer of "+a.From, fmt.Sprintf("at most %d bytes", MaxEvidence), fmt.Sprint(len(a.Raw)))
 	}
 	if err != nil {
 		return err

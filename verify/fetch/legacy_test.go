@@ -69,7 +69,7 @@ func (w oldWorld) found(t *testing.T, what string, res Result, o Options, want .
 			continue
 		}
 		got[string(a.Raw)] = a
-		kept, err := o.Store.Bytes(a.Digest, maxEvidence)
+		kept, err := o.Store.Bytes(a.Digest, MaxEvidence)
 		if err != nil || !bytes.Equal(kept, a.Raw) || !a.Legacy() || digest.FromBytes(a.Raw) != a.Digest {
 			t.Errorf("%s: %s is not kept: %v", what, a.From, err)
 		}

@@ -40,7 +40,7 @@ func entry(st *unix.Stat_t) Entry {
 	mode := fs.FileMode(st.Mode & 0o777)
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return Entry{mode, uint64(st.Nlink)}
+		return Entry{mode, uint64(st.Nlink)} //nolint:unconvert // its width differs between systems
 	case unix.S_IFDIR:
 		mode |= fs.ModeDir
 	case unix.S_IFLNK:

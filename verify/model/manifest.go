@@ -68,7 +68,12 @@ func signed(c evidence.Claim) (manifest, error) {
 	if n := len(c.Subjects()); n != 1 {
 		return manifest{}, &reason.Error{Code: reason.ModelSubjectCount, What: what, Expected: "1 subject", Found: count(n)}
 	}
-	m, err := parse(c.Predicate())
+	return files(what, c.Predicate(), c.Subject())
+}
+
+// files reads a predicate, whose files must hash to the subject.
+func files(what string, predicate []byte, subject digest.Digest) (manifest, error) {
+	m, err := parse(predicate)
 	if err != nil {
 		if e, ok := reason.Of(err); ok {
 			e.What = what
@@ -76,8 +81,8 @@ func signed(c evidence.Claim) (manifest, error) {
 		}
 		return manifest{}, &reason.Error{Code: reason.ModelMalformed, What: what, Err: err}
 	}
-	if got := m.root(); got != c.Subject() {
-		return manifest{}, &reason.Error{Code: reason.ModelRootDigest, What: what, Expected: c.Subject().String(), Found: got.String()}
+	if got := m.root(); got != subject {
+		return manifest{}, &reason.Error{Code: reason.ModelRootDigest, What: what, Expected: subject.String(), Found: got.String()}
 	}
 	return m, nil
 }

@@ -61,6 +61,13 @@
 // model therefore has another subject than the artifact: Covers holds the two
 // together.
 //
+// # What else is said about a model
+//
+// SBOMs and in-toto attestations about a model are statements whose subject is the
+// artifact's digest, in bundles that lie in PATH.intoto.jsonl, one per line: beside
+// the folder, since every file in it is signed. They are read, proved and judged as an
+// image's are (packages fetch, evidence and policy), and add no file to the model.
+//
 // # What is not checked
 //
 // Whether a file is what its name says (its format), modes, attributes and empty
@@ -73,6 +80,7 @@ import (
 	"context"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -119,32 +127,76 @@ func Verify(ctx context.Context, sig []byte, r trust.Root, now time.Time, o Opti
 	if err != nil {
 		return Result{}, err
 	}
-	f, err := openFolder(o.Ref.Path())
-	if err != nil {
-		return Result{}, err
-	}
-	defer f.dir.Close()
-	if err := list.placed(f.single); err != nil {
-		return Result{}, err
-	}
-	if err := f.compare(list, o); err != nil {
-		return Result{}, err
-	}
-	entries, size, err := f.hash(ctx, list, o)
-	if err != nil {
-		return Result{}, err
-	}
-	t, err := tree.FromFiles(entries)
-	if err != nil {
-		return Result{}, err
-	}
-	pinned, err := artifact.Pin(artifact.Pinned{Ref: o.Ref.As(artifact.Model), Manifest: Manifest(t), Size: size})
+	d, err := list.hold(ctx, o)
 	if err != nil {
 		return Result{}, err
 	}
 	return Result{
-		Artifact: pinned, Tree: t, Claim: claim, Folder: f.path, Root: claim.Subject(), Notes: list.notes,
+		Artifact: d.Artifact, Tree: d.Tree, Claim: claim, Folder: d.Folder, Root: claim.Subject(), Notes: list.notes,
 	}, nil
+}
+
+// Draft is a model whose signature nobody proved.
+type Draft struct {
+	Artifact artifact.Artifact
+	Tree     tree.Tree
+	Folder   string   // where the files of the Tree lie
+	Ignored  []string // paths below it that are no part of the model
+}
+
+// Preview holds the folder against a signature as Verify does, and proves nothing of
+// who signed: it is for somebody who is about to say something about the model, and
+// never for a decision.
+func Preview(ctx context.Context, sig []byte, o Options) (Draft, error) {
+	envelope, err := evidence.Parse(sig)
+	if err != nil {
+		return Draft{}, err
+	}
+	p := envelope.Preview()
+	what := "read model signature " + envelope.Digest().String()
+	switch {
+	case p.StatementType != evidence.StatementV1 || p.PredicateType != evidence.PredicateModelSignature:
+		return Draft{}, &reason.Error{Code: reason.ModelPredicateType, What: what, Expected: evidence.PredicateModelSignature, Found: quote(p.PredicateType)}
+	case len(p.Subjects) != 1:
+		return Draft{}, &reason.Error{Code: reason.ModelSubjectCount, What: what, Expected: "1 subject", Found: count(len(p.Subjects))}
+	}
+	list, err := files(what, p.Predicate, p.Subjects[0].SHA256)
+	if err != nil {
+		return Draft{}, err
+	}
+	return list.hold(ctx, o)
+}
+
+// hold holds the folder at o.Ref's path against what was signed, and hashes it.
+func (m manifest) hold(ctx context.Context, o Options) (Draft, error) {
+	f, err := openFolder(o.Ref.Path())
+	if err != nil {
+		return Draft{}, err
+	}
+	defer f.dir.Close()
+	if err := m.placed(f.single); err != nil {
+		return Draft{}, err
+	}
+	if err := f.compare(m, o); err != nil {
+		return Draft{}, err
+	}
+	entries, size, err := f.hash(ctx, m, o)
+	if err != nil {
+		return Draft{}, err
+	}
+	t, err := tree.FromFiles(entries)
+	if err != nil {
+		return Draft{}, err
+	}
+	pinned, err := artifact.Pin(artifact.Pinned{Ref: o.Ref.As(artifact.Model), Manifest: Manifest(t), Size: size})
+	if err != nil {
+		return Draft{}, err
+	}
+	ignored := f.ignored(o)
+	for _, p := range m.ignore {
+		ignored[p] = true
+	}
+	return Draft{Artifact: pinned, Tree: t, Folder: f.path, Ignored: slices.Sorted(maps.Keys(ignored))}, nil
 }
 
 // prove checks the envelope and reads what was signed.
@@ -275,6 +327,16 @@ func Covers(c evidence.Claim, t tree.Tree) error {
 			Expected: count(len(list.files)) + " files", Found: count(files)}
 	}
 	return nil
+}
+
+// Evidence is the path of the file that may hold more about the model at path than
+// its signature: PATH.intoto.jsonl, beside the folder.
+func Evidence(path string) (string, error) {
+	at, err := filepath.Abs(path)
+	if err != nil {
+		return "", unreadable("find "+path, err)
+	}
+	return at + ".intoto.jsonl", nil
 }
 
 // Signature reads the signature of the model at path: model.sig in the folder,

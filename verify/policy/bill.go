@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ztlaunch/ztlaunch/sbom"
@@ -83,7 +84,7 @@ func (t coverageTerms) judge(c sbom.Coverage) (v Vouched, out []fault) {
 	}
 	add(reason.SBOMFileMismatch, mismatch, "every listed file as the SBOM lists it", func(g sbom.Gap) string {
 		return fmt.Sprintf("%s sha256:%s, listed sha256:%s", filePath(g.Path), g.Got, g.Want)
-	}, "make the SBOM from the image that is signed: ztlaunch sbom create REF")
+	}, "make the SBOM from what is signed: ztlaunch sbom create REF")
 	add(reason.SBOMFileUnlisted, unlisted, "every "+t.scope()+" in the SBOM", func(g sbom.Gap) string { return filePath(g.Path) }, "")
 	add(reason.SBOMFileUnhashed, unhashed, "a sha256 or an owning package for every "+t.scope(), func(g sbom.Gap) string { return filePath(g.Path) }, "")
 	return v, out
@@ -118,4 +119,16 @@ func unreadable(err error) fault {
 		return fault{code: reason.SBOMMalformed, found: clip(err.Error())}
 	}
 	return fault{e.Code, cmp.Or(e.Expected, "an SBOM that parses"), clip(e.Found), "make the SBOM anew: ztlaunch sbom create REF"}
+}
+
+// AsksSBOM says whether a rule of the policy asks a signer for an SBOM.
+func (p Policy) AsksSBOM(s evidence.Signer) bool {
+	for _, r := range p.rules {
+		for _, d := range r.demands {
+			if d.word == bill && slices.ContainsFunc(d.by, func(id Identity) bool { return len(id.Differences(s)) == 0 }) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/steps"
 )
 
 // Purpose is what an artifact is to be admitted for.
@@ -79,6 +80,7 @@ type Decision struct {
 	findings []Finding
 	met      int // demands that passed
 	proved   []Proved
+	steps    []steps.Step // of the in-toto layout that met a demand
 	vouched  Vouched
 	adopted  []string
 	pin      json.RawMessage
@@ -146,6 +148,9 @@ func (d Decision) Denied(feed Feed, now time.Time) error {
 		default:
 			why = feed.claim(p.claim)
 		}
+	}
+	if why == nil {
+		why = feed.steps(d.steps)
 	}
 	if why == nil {
 		why = feed.stale(now)

@@ -13,6 +13,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/form"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/steps"
 	"github.com/ztlaunch/ztlaunch/verify/tree"
 )
 
@@ -124,7 +125,7 @@ func (p Policy) Feed(raw []byte, signed evidence.Claim, now time.Time) (Feed, er
 		return refuse(reason.DecisionInput, "a policy with a denyFeed", "none", "")
 	case signed.Zero() || signed.Subject() != sum:
 		return refuse(reason.DenyFeedTampered, "a signature over "+sum.String(), "over "+signed.Subject().String(), "bring the feed anew, with its signature")
-	case signed.StatementType() != "":
+	case signed.PredicateType() != "": // of an image's signature, which has no statement, too
 		return refuse(reason.DenyFeedUnsigned, "a signature over the file's bytes", "an attestation of type "+clip(signed.PredicateType())+" by "+who,
 			"ztlaunch sign --key KEY deny:"+reason.Word(p.feed.file))
 	case !p.SignsFeed(signed.Signer()):
@@ -202,13 +203,11 @@ func (feed Feed) time(c evidence.Claim) (at time.Time, source evidence.TimeSourc
 }
 
 // claim is the fault of a claim that the feed takes back: its signer, its
-// certificate or an authority above it, or every log that holds it. since spares
-// only what is proved to be older, and not by a log that the feed names.
+// certificate or an authority above it, every log that holds it, or every one that
+// says when. since spares only what is proved to be older, and not by a log that the feed names.
 func (feed Feed) claim(c evidence.Claim) *fault {
 	at, source := feed.time(c)
-	spared := func(since time.Time) bool {
-		return !since.IsZero() && source != evidence.TimeNone && !at.IsZero() && at.Before(since)
-	}
+	spared := func(since time.Time) bool { return older(at, source, since) }
 	detail := func(since time.Time, why string) string {
 		when := "no proved time"
 		if source != evidence.TimeNone && !at.IsZero() {
@@ -232,19 +231,37 @@ func (feed Feed) claim(c evidence.Claim) *fault {
 				"have it signed anew with another certificate"}
 		}
 	}
-	var denied *fault
-	for _, w := range c.Witnesses() {
-		if w.Log == "" {
-			continue
+	logs := c.Logs()
+	left := feed.holding(c)
+	for _, id := range logs {
+		log, named := feed.logs[id]
+		switch _, dated := c.Time(); {
+		case !named:
+		case len(left) == 0:
+			return &fault{reason.LogDenied, "an entry in a log that " + feed.title() + " does not name", "only in log " + id + detail(log.since, log.reason),
+				"have it signed anew, in another log"}
+		case dated != evidence.TimeNone && source == evidence.TimeNone: // a certificate, or a key's window, was held against that time
+			return &fault{reason.LogDenied, "a time by a log that " + feed.title() + " does not name, or by a timestamp authority", "only of log " + id + detail(log.since, log.reason),
+				"have it signed anew, with a timestamp authority"}
 		}
-		log, named := feed.logs[w.Log]
-		if !named || spared(log.since) {
-			return nil
-		}
-		denied = &fault{reason.LogDenied, "an entry in a log that " + feed.title() + " does not name", "only in log " + w.Log + detail(log.since, log.reason),
-			"have it signed anew, in another log"}
 	}
-	return denied
+	return nil
+}
+
+// holding are the logs that hold a claim's signature and that the feed does not take
+// back.
+func (feed Feed) holding(c evidence.Claim) []string {
+	at, source := feed.time(c)
+	return slices.DeleteFunc(c.Logs(), func(id string) bool {
+		log, named := feed.logs[id]
+		return named && !older(at, source, log.since)
+	})
+}
+
+// older says that something is proved to be older than since; nothing is older than no
+// time.
+func older(at time.Time, source evidence.TimeSource, since time.Time) bool {
+	return !since.IsZero() && source != evidence.TimeNone && !at.IsZero() && at.Before(since)
 }
 
 // signer says why somebody who signed at no proved time is denied, nil if nobody says so.
@@ -253,6 +270,28 @@ func (feed Feed) signer(who evidence.Signer) *fault {
 		if s.is(who) {
 			return &fault{reason.SignerDenied, "a signer that " + feed.title() + " does not name", clip(who.String()) + ": " + clip(s.reason),
 				"have it signed anew by somebody else, whom the policy then names in by:"}
+		}
+	}
+	return nil
+}
+
+// steps is the fault of a layout of which a step was done by too few, when those whom
+// the feed names are not counted: nobody proves when a link was signed.
+func (feed Feed) steps(all []steps.Step) *fault {
+	for _, s := range all {
+		var why *fault
+		left := 0
+		for _, id := range s.Functionaries {
+			if denied := feed.signer(evidence.Signer{Key: id}); denied != nil {
+				why = denied
+			} else {
+				left++
+			}
+		}
+		if left < s.Threshold && why != nil {
+			why.found = "step " + clip(s.Name) + " by " + why.found
+			why.next = "have the step done anew by somebody else, whom the layout then names"
+			return why
 		}
 	}
 	return nil

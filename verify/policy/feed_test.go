@@ -14,6 +14,7 @@ import (
 
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/steps"
 	"github.com/ztlaunch/ztlaunch/verify/trust"
 	"github.com/ztlaunch/ztlaunch/verify/verifytest"
 )
@@ -135,6 +136,18 @@ func TestPolicyFeed(t *testing.T) {
 		}
 		return c
 	}
+	old, err := cast()["security"].private.Sign2(t, digest.FromBytes(raw), verifytest.Simple(t, digest.FromBytes(raw), nil)).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := evidence.Parse(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	older, err := evidence.CheckBlob(e, root, raw, now)
+	if err != nil {
+		t.Fatal(err)
+	}
 	later := []byte(strings.Replace(feedText(""), "2026-06-01T00:00:00Z", "2026-06-01T12:05:01Z", 1))
 	soon := []byte(strings.Replace(feedText(""), "2026-06-01T00:00:00Z", "2026-06-01T12:05:00Z", 1))
 	broken := []byte(feedText(`"digests": 1`))
@@ -151,6 +164,7 @@ func TestPolicyFeed(t *testing.T) {
 		"by another":     {raw, feedClaim(t, "release", raw, root), reason.DenyFeedWrongIdentity},
 		"an attestation": {raw, attested(evidence.PredicateSPDX), reason.DenyFeedUnsigned},
 		"an image":       {raw, attested(evidence.PredicateCosignSign), reason.DenyFeedUnsigned},
+		"an older image": {raw, older, reason.DenyFeedUnsigned},
 		"malformed":      {broken, feedClaim(t, "security", broken, root), reason.DenyFeedMalformed},
 	} {
 		feed, err := p.Feed(c.raw, c.signed, now)
@@ -217,6 +231,7 @@ func TestFeedClaims(t *testing.T) {
 	v1Stamped := verifytest.Options{StampAt: epoch.Add(time.Minute)}
 	v2 := verifytest.Options{Log: verifytest.RekorV2}
 	both := verifytest.Options{Log: verifytest.RekorV2, Also: []verifytest.Version{verifytest.RekorV1}, StampAt: epoch.Add(time.Minute)}
+	untimed := verifytest.Options{Log: verifytest.RekorV2, Also: []verifytest.Version{verifytest.RekorV1}}
 	signer := func(issuer, san, since string) string {
 		if since != "" {
 			since = fmt.Sprintf(`"since": %q, `, since)
@@ -266,6 +281,8 @@ func TestFeedClaims(t *testing.T) {
 		{"the other log", v1, func(_ string, _, logs []string) string { return log("", logs[1]) }, ""},
 		{"a log nobody knows", v1, func(string, []string, []string) string { return log("", stranger) }, ""},
 		{"one log of two", both, func(_ string, _, logs []string) string { return log("", logs[0]) }, ""},
+		{"the one log of two that says when", untimed, func(_ string, _, logs []string) string { return log("", logs[0]) }, reason.LogDenied},
+		{"the one log of two that does not", untimed, func(_ string, _, logs []string) string { return log("", logs[1]) }, ""},
 		{"two logs of two", both, func(_ string, _, logs []string) string { return log("", logs...) }, reason.LogDenied},
 		{"log of the second version", v2, func(_ string, _, logs []string) string { return log("", logs[1]) }, reason.LogDenied},
 		{"log, before by its own word", v1, func(_ string, _, logs []string) string { return log(at(time.Hour), logs[0]) }, reason.LogDenied},
@@ -298,6 +315,75 @@ func TestFeedClaims(t *testing.T) {
 				t.Errorf("asked afterwards: %q, want %q", found, c.want)
 			}
 		})
+	}
+}
+
+// TestFeedLogsDemanded: a log that the feed takes back is none of those that logs: asks
+// for, unless somebody else proves that the signature is older.
+func TestFeedLogsDemanded(t *testing.T) {
+	epoch := verifytest.Epoch()
+	for since, want := range map[time.Duration]reason.Code{0: reason.LogsUnmet, time.Second: reason.LogsUnmet, time.Hour: ""} {
+		s := newStage(t)
+		s.add(t, s.sigstore.Attest(t, release, verifytest.Statement(t, evidence.PredicateCosignSign, struct{}{}, manifestSum.Encoded()),
+			verifytest.Options{Log: verifytest.RekorV2, Also: []verifytest.Version{verifytest.RekorV1}, StampAt: epoch.Add(time.Minute)}))
+		_, logs := authorities(t, s.sigstore)
+		const rule = trusted + "images: [{match: registry.example/agents/coder, require: [{signature: {by: [release], logs: 2}}]}]\n"
+		if d := s.decide(t, rule); !d.Allowed() {
+			t.Fatal(show(d))
+		}
+		at := ""
+		if since > 0 {
+			at = fmt.Sprintf(`"since": %q, `, epoch.Add(since).Format(time.RFC3339))
+		}
+		text := strings.Replace(feedText(fmt.Sprintf(`"logs": [{"id": %q, %s"reason": "forked"}]`, logs[0], at)), "2026-06-01", epoch.Format(time.DateOnly), 1)
+		var err error
+		if s.in.Feed, err = ParseFeed([]byte(text), "deny.json"); err != nil {
+			t.Fatal(err)
+		}
+		if d := s.decide(t, rule); codes(d) != string(want) || d.Allowed() != (want == "") {
+			t.Errorf("since %v: %s, want %q:\n%s", since, codes(d), want, show(d))
+		}
+	}
+}
+
+// TestFeedFunctionary: a step of a layout that only somebody did whom the feed names
+// was done by nobody, also when the feed says so later.
+func TestFeedFunctionary(t *testing.T) {
+	s := loadScene(t, "testdata/evaluate/ok-intoto.txtar")
+	before := Evaluate(s.policy, s.in)
+	if !before.Allowed() {
+		t.Fatal(show(before))
+	}
+	feed, err := ParseFeed([]byte(feedText(fmt.Sprintf(`"signers": [{"key": %q, "reason": "stolen"}]`, cast()["other"].public.ID()))), "deny.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, ok := reason.Of(before.Denied(feed, now)); !ok || e.Code != reason.SignerDenied || !strings.Contains(e.Found, "step build") {
+		t.Errorf("asked afterwards: %v", e)
+	}
+	feed.policy = s.policy.sum
+	s.in.Feed = feed
+	if d := Evaluate(s.policy, s.in); d.Allowed() || codes(d) != string(reason.SignerDenied) {
+		t.Error(show(d))
+	}
+	enough := []steps.Step{{Name: "build", Functionaries: []string{cast()["other"].public.ID(), cast()["security"].public.ID()}, Threshold: 1}}
+	if why := feed.steps(enough); why != nil {
+		t.Errorf("one of two is left, and one is enough: %+v", why)
+	}
+}
+
+// TestKeyWindowOfItsName: an identity whose key may no longer sign is not met by the
+// same key under a name that may.
+func TestKeyWindowOfItsName(t *testing.T) {
+	s := loadScene(t, "testdata/evaluate/ok-signature.txtar")
+	by := &s.policy.rules[0].demands[0].by[0]
+	by.key = by.key.Within(time.Time{}, now.Add(-time.Hour))
+	if d := Evaluate(s.policy, s.in); d.Allowed() || codes(d) != string(reason.KeyOutsideWindow) {
+		t.Error(show(d))
+	}
+	by.key = by.key.Within(now.Add(-time.Hour), time.Time{})
+	if d := Evaluate(s.policy, s.in); !d.Allowed() {
+		t.Error(show(d))
 	}
 }
 

@@ -210,9 +210,9 @@ func (s *stage) decidedFor(t *testing.T, fields string, who evidence.Signer) rea
 	return reason.Code(codes(Evaluate(p, in)))
 }
 
-// refuses decides, with want, about the certificates of others whose names begin with one of
+// refuses decides, with code, about the certificates of others whose names begin with one of
 // the words; at least so many.
-func refuses(t *testing.T, want reason.Code, fields string, least int, words ...string) {
+func refuses(t *testing.T, code reason.Code, fields string, least int, words ...string) {
 	t.Helper()
 	s := newStage(t)
 	if got := s.decidedFor(t, fields, release); got != "" {
@@ -230,8 +230,8 @@ func refuses(t *testing.T, want reason.Code, fields string, least int, words ...
 			}
 			continue
 		}
-		if got := s.decidedFor(t, fields, who); got != want {
-			t.Errorf("%s: %q, want %s", name, got, want)
+		if got := s.decidedFor(t, fields, who); got != code {
+			t.Errorf("%s: %q, want %s", name, got, code)
 		}
 	}
 	if n < least {

@@ -68,6 +68,11 @@ func (e *evaluation) layout(d demand, f Finding) {
 			return
 		}
 	}
+	if why := e.in.Feed.steps(e.in.Layout.Steps()); why != nil {
+		f.Code, f.Expected, f.Found, f.Next = why.code, why.expected, why.found, why.next
+		e.fail(f)
+		return
+	}
 	switch {
 	case len(met) == 0:
 		f.Code, f.Expected, f.Found = reason.InTotoLayoutWrongSigner, "an in-toto layout by "+words(names(d.by)), "one by "+some(e.in.Layout.Signers())
@@ -116,6 +121,7 @@ func (e *evaluation) product(d demand, f Finding, met []Identity) {
 			Subject: made, Index: made == e.in.Artifact.Index(), Envelope: o.Layout()})
 		f.Signers = append(f.Signers, id.name)
 	}
+	e.out.steps = o.Steps()
 	f.Evidence = []digest.Digest{o.Layout()}
 	f.Found = fmt.Sprintf("%s, of %s; steps: %d", made, lastStep(o), len(o.Steps()))
 	e.ends(o.Until())

@@ -63,7 +63,7 @@ func TestN46LayoutByOneOfTwoKeys(t *testing.T) {
 // TestLayoutKeyWindow: an identity whose key may no longer sign is not met by the same
 // key under a name that may.
 func TestLayoutKeyWindow(t *testing.T) {
-	s := loadScene(t, "testdata/evaluate/ok-layout.txtar")
+	s := loadScene(t, "testdata/evaluate/ok-intoto.txtar")
 	by := &s.policy.rules[1].demands[1].by[0]
 	by.key = by.key.Within(time.Time{}, now.Add(-time.Hour))
 	d := Evaluate(s.policy, s.in)

@@ -99,10 +99,15 @@ func (e *evaluation) sort(d demand) (good, bad []judged, strangers []stranger) {
 				j, known = e.judge(d, c), true
 			}
 			j.identity = i
-			if len(j.faults) == 0 {
+			switch late := e.outside(id, c); {
+			case len(j.faults) == 0 && late == nil:
 				good = append(good, j)
-			} else {
+			case late == nil || j.denied:
 				bad = append(bad, j)
+			default:
+				other := j
+				other.faults = append(slices.Clone(j.faults), *late)
+				bad = append(bad, other)
 			}
 		}
 		if !known {
@@ -110,6 +115,31 @@ func (e *evaluation) sort(d demand) (good, bad []judged, strangers []stranger) {
 		}
 	}
 	return good, bad, strangers
+}
+
+// outside is the fault of a signature that was made, by any proved time or else by now,
+// when this identity's key was not to be used. Another identity may have the same key
+// with another window, and the signature was proved by either.
+func (e *evaluation) outside(id Identity, c evidence.Claim) *fault {
+	if id.key.Zero() {
+		return nil
+	}
+	at, _ := e.in.Feed.time(c)
+	if at.IsZero() {
+		at = e.in.Now
+	}
+	times := []time.Time{at}
+	for _, w := range c.Witnesses() {
+		if _, named := e.in.Feed.logs[w.Log]; !named && !w.At.IsZero() {
+			times = append(times, w.At)
+		}
+	}
+	for _, t := range times {
+		if !id.key.Valid(t) {
+			return &fault{reason.KeyOutsideWindow, "a signature while " + id.name + " may sign", "of " + stamp(t), "have it signed anew by a key that may sign now"}
+		}
+	}
+	return nil
 }
 
 // about says whether a claim speaks of this artifact. A model's signature
@@ -147,9 +177,10 @@ func (e *evaluation) judge(d demand, c evidence.Claim) judged {
 		j.until, f = d.tooOld(at, source, e.in.Now)
 		j.faults = append(j.faults, f...)
 	}
-	if n := len(c.Logs()); n < d.logs {
+	logs := e.in.Feed.holding(c)
+	if n := len(logs); n < d.logs {
 		j.faults = append(j.faults, fault{reason.LogsUnmet, fmt.Sprintf("held by %d transparency logs of the trusted root", d.logs),
-			fmt.Sprintf("%d: %s", n, clip(words(c.Logs()))), "sign with a signing config that names another log, or logs: " + fmt.Sprint(n)})
+			fmt.Sprintf("%d: %s", n, clip(words(logs))), "sign with a signing config that names another log, or logs: " + fmt.Sprint(n)})
 	}
 	if d.minimumAge > 0 {
 		j.faults = append(j.faults, d.tooYoung(at, source, e.in.Now)...)
@@ -221,11 +252,11 @@ func (e *evaluation) meet(d demand, f Finding, met []judged) {
 		c, name := j.claim, d.by[j.identity].name
 		at, source := e.in.Feed.time(c)
 		p := Proved{Identity: name, Signer: c.Signer(), Predicate: c.PredicateType(), Subject: c.Subject(),
-			Index: c.Subject() == e.in.Artifact.Index(), Time: at, Source: source, Logs: c.Logs(), Envelope: c.Envelope(), claim: c}
+			Index: c.Subject() == e.in.Artifact.Index(), Time: at, Source: source, Logs: e.in.Feed.holding(c), Envelope: c.Envelope(), claim: c}
 		e.out.proved = append(e.out.proved, p)
 		f.Signers = append(f.Signers, name)
 		f.Evidence = append(f.Evidence, c.Envelope())
-		said = append(said, name+" = "+clip(c.Signer().String())+", of the "+p.level()+" "+c.Subject().String()+among(c)+e.place(c))
+		said = append(said, name+" = "+clip(c.Signer().String())+", of the "+p.level(e.in.Artifact.Kind())+" "+c.Subject().String()+among(c)+e.place(c))
 		e.ends(j.until)
 		e.met = append(e.met, basis{d.word, c})
 	}
@@ -250,12 +281,14 @@ func among(c evidence.Claim) string {
 	return ""
 }
 
-func (p Proved) level() string {
+func (p Proved) level(k artifact.Kind) string {
 	switch {
 	case p.Index:
 		return "index"
 	case p.Predicate == evidence.PredicateModelSignature:
 		return "files with root"
+	case k == artifact.Model:
+		return "model"
 	}
 	return "manifest"
 }

@@ -90,7 +90,10 @@
 // which the report's signer states. minimumAge is counted from the proved time for
 // every demand, and from nothing that the image says: a claim younger than that waits
 // (claim-too-young), one without a proved time never passes. A signature demand is met by cosign's signature predicate
-// (by OpenSSF's for models), never by another attestation of the same signer.
+// (by OpenSSF's for models), never by another attestation of the same signer. Every
+// other demand about a model is met by a statement whose subject is the model's digest
+// (package model). No file of a model may be executed, so that covers: executables
+// asks there for shared objects alone.
 //
 // A layout demand is met by an in-toto layout that threshold of by signed, whose
 // steps were all done as it prescribes (package steps), and whose last step made a

@@ -80,6 +80,7 @@ const (
 	ReferrersTooMany      Code = "referrers-too-many"
 	ReferrerSubject       Code = "referrer-subject"
 	EvidenceTooLarge      Code = "evidence-too-large"
+	EvidenceTooMany       Code = "evidence-too-many"
 	EvidenceUnreadable    Code = "evidence-unreadable"
 	EvidenceIncomplete    Code = "evidence-incomplete"
 )
@@ -167,6 +168,7 @@ var fetchRows = []Row{
 	{ReferrersTooMany, CannotTell, "more than 1000 referrers of one subject", "verify/fetch TestReferrersConditions/too-many"},
 	{ReferrerSubject, Denied, "a referrer is listed under a subject that it does not have", "verify/fetch TestReferrerLies"},
 	{EvidenceTooLarge, Denied, "evidence over 64 MiB, or a manifest or list of it over 4 MiB", "verify/fetch TestEvidenceTooLarge"},
+	{EvidenceTooMany, Denied, "a file of more than 1000 bundles", "verify/fetch TestDetachedBounds"},
 	{EvidenceUnreadable, CannotTell, "a file of evidence cannot be read", "verify/fetch TestFiles"},
 	{EvidenceIncomplete, CannotTell, "no complete search for evidence is recorded, and nothing may be fetched", "verify/fetch TestPullNever"},
 

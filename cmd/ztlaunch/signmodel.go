@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/evidence"
+	"github.com/ztlaunch/ztlaunch/verify/fetch"
+	"github.com/ztlaunch/ztlaunch/verify/model"
+	"github.com/ztlaunch/ztlaunch/verify/sign"
+)
+
+// signModel writes DIR/model.sig.
+func (w world) signModel(ctx context.Context, k sign.Key, ref artifact.Reference, ignore []string) int {
+	target := filepath.Join(ref.Path(), "model.sig")
+	bundle, err := modelBundle(ctx, k, model.Options{Ref: ref, Signature: target, Ignore: ignore})
+	if err == nil {
+		err = writeNew(target, bundle, 0o644)
+	}
+	if err != nil {
+		return w.fail("sign", err)
+	}
+	fmt.Fprintf(w.err, "wrote %s\n", target)
+	return w.done("sign", struct {
+		header
+		Signature string `json:"signature"`
+	}{header{"ztlaunch.signed/v1", 0}, target}, "")
+}
+
+// attestModel adds a statement about a signed model to DIR.intoto.jsonl.
+func (w world) attestModel(ctx context.Context, k sign.Key, ref artifact.Reference, uri string, predicate json.RawMessage) int {
+	target, about, bundle, err := modelStatement(ctx, k, ref, uri, predicate)
+	var all []byte
+	if err == nil {
+		all, err = fetch.Appended(target, bundle)
+	}
+	if err == nil {
+		err = replaceFile(target, all, 0o644)
+	}
+	if err != nil {
+		return w.fail("attest", err)
+	}
+	fmt.Fprintf(w.err, "wrote %s to %s, about %s@%s\n", uri, target, ref.Name(), about)
+	return w.done("attest", struct {
+		header
+		Name      string        `json:"name"`
+		Subject   digest.Digest `json:"subject"`
+		Predicate string        `json:"predicate"`
+		Envelope  digest.Digest `json:"envelope"`
+	}{header{"ztlaunch.attached/v1", 0}, ref.Name(), about, uri, digest.FromBytes(bundle)}, "")
+}
+
+// modelStatement signs a statement whose subject is the model that its signature is
+// over, and says which file it belongs in.
+func modelStatement(ctx context.Context, k sign.Key, ref artifact.Reference, uri string, predicate json.RawMessage) (target string, about digest.Digest, bundle []byte, err error) {
+	d, err := signedModel(ctx, ref)
+	if err != nil {
+		return "", "", nil, err
+	}
+	if target, err = model.Evidence(ref.Path()); err != nil {
+		return "", "", nil, err
+	}
+	about = d.Artifact.Digest()
+	statement, err := sign.Statement(uri, predicate, filepath.Base(ref.Path()), about)
+	if err == nil {
+		bundle, err = sign.Sign(k, statement)
+	}
+	if err == nil {
+		_, err = evidence.Parse(bundle) // what we write, we must be able to read
+	}
+	return target, about, bundle, err
+}
+
+// signedModel is the model that its signature is over; who signed is not asked.
+func signedModel(ctx context.Context, ref artifact.Reference) (model.Draft, error) {
+	raw, from, err := model.Signature(ref.Path())
+	if err != nil {
+		return model.Draft{}, err
+	}
+	return model.Preview(ctx, raw, model.Options{Ref: ref, Signature: from})
+}
+
+func modelBundle(ctx context.Context, k sign.Key, o model.Options) ([]byte, error) {
+	entries, ignored, err := model.List(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	var files []sign.File
+	for _, e := range entries {
+		files = append(files, sign.File{Name: e.Path, SHA256: e.Digest})
+	}
+	return sign.Model(k, filepath.Base(o.Ref.Path()), files, ignored...)
+}

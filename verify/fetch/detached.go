@@ -1,0 +1,93 @@
+package fetch
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ztlaunch/ztlaunch/verify/content"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
+
+// Detached reads files of evidence: one bundle each, or one bundle per line. A
+// file that cannot be read is evidence-unreadable, one over 32 MiB
+// evidence-too-large, and one of more than 1000 bundles evidence-too-many. A file
+// that is neither form is one attachment, which proves nothing.
+func Detached(paths ...string) ([]Attachment, error) {
+	var all []Attachment
+	for _, path := range paths {
+		raw, err := readFile(path, MaxEvidence)
+		if err != nil {
+			code := reason.EvidenceUnreadable
+			if errors.Is(err, errTooLarge) {
+				code = reason.EvidenceTooLarge
+			}
+			return nil, &reason.Error{Code: code, What: "read evidence " + path,
+				Expected: fmt.Sprintf("a readable file of at most %d bytes", MaxEvidence), Err: err}
+		}
+		bundles := split(raw)
+		if len(bundles) > maxReferrers {
+			return nil, refuse(reason.EvidenceTooMany, "read evidence "+path, fmt.Sprintf("at most %d bundles", maxReferrers), fmt.Sprint(len(bundles)))
+		}
+		for _, raw := range bundles {
+			all = append(all, Attachment{Where: File, From: path, Digest: digest.FromBytes(raw), MediaType: bundleType + "+json", Raw: raw})
+		}
+	}
+	return all, nil
+}
+
+// Appended is what a file of evidence is to hold once a bundle was added to it: what
+// Detached reads from it now, byte for byte where a bundle has a line of its own, and
+// the bundle as the last line. The file need not be there yet. Its bounds are
+// Detached's, and what is no JSON in it is refused as evidence-unreadable.
+func Appended(path string, bundle []byte) ([]byte, error) {
+	had, err := Detached(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	what := "add to evidence " + path
+	var out bytes.Buffer
+	for _, a := range append(had, Attachment{Raw: bundle}) {
+		line := bytes.TrimSpace(a.Raw)
+		if content.CheckJSON("line", line) != nil {
+			return nil, refuse(reason.EvidenceUnreadable, what, "bundles, one per line", "something else")
+		}
+		if bytes.IndexByte(line, '\n') >= 0 {
+			if err := json.Compact(&out, line); err != nil {
+				return nil, refuse(reason.EvidenceUnreadable, what, "bundles, one per line", err.Error())
+			}
+		} else {
+			out.Write(line)
+		}
+		out.WriteByte('\n')
+	}
+	if out.Len() > MaxEvidence {
+		return nil, refuse(reason.EvidenceTooLarge, what, fmt.Sprintf("at most %d bytes", MaxEvidence), fmt.Sprint(out.Len()))
+	}
+	if len(had) == maxReferrers {
+		return nil, refuse(reason.EvidenceTooMany, what, fmt.Sprintf("at most %d bundles", maxReferrers), fmt.Sprint(len(had)+1))
+	}
+	return out.Bytes(), nil
+}
+
+// split takes JSON lines apart, even one; anything else stays whole.
+func split(raw []byte) [][]byte {
+	var lines [][]byte
+	for line := range bytes.Lines(raw) {
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		if line[0] != '{' || content.CheckJSON("line", line) != nil {
+			return [][]byte{raw}
+		}
+		lines = append(lines, line)
+	}
+	if lines == nil {
+		return [][]byte{raw}
+	}
+	return lines
+}
