@@ -1,6 +1,9 @@
 // Package verify is the story of verification, in order and in short: resolve a
 // reference to digests, read what the image would show a task, prove who said
-// what about it, and decide by policy.
+// what about it (bundles, what cosign 2 kept, and the steps of an in-toto layout
+// that was given), and decide by policy and by the deny feed that it names. A model
+// goes the same way: its folder is hashed, held against its signature, and what else
+// is said about it is proved as an image's is.
 //
 // Each step belongs to a package of its own; this one only says which comes
 // after which, and keeps what was derived from verified bytes under the digests

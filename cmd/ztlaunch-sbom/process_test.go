@@ -26,8 +26,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestN53EnvironmentStaysOut has secrets in the environment of the program that makes
-// SBOMs: they are in no document and no message. It needs no network, and its
+// TestN53EnvironmentStaysOut: secrets in the environment of the program that makes
+// SBOMs stay out: they are in no document and no message. It needs no network, and its
 // temporary files are gone.
 func TestN53EnvironmentStaysOut(t *testing.T) {
 	self, err := os.Executable()

@@ -32,7 +32,7 @@ func harmless(t *testing.T, got, twin string) {
 	}
 }
 
-// TestN51EscapesInTree: tree shows what nobody proved: predicate types, names,
+// TestN51EscapesInTree: the verb tree shows what nobody proved: predicate types, names,
 // media types, and why an envelope cannot be read.
 func TestN51EscapesInTree(t *testing.T) {
 	sum := digest.FromString("x")

@@ -84,7 +84,7 @@ func highWater(pid int) int64 {
 	return n << 10
 }
 
-// TestN37Exhaust has a registry send more than anybody can hold: a hundred thousand
+// TestN37Exhaust: a registry sends more than anybody can hold: a hundred thousand
 // referrers in pages and in one list, bundles of a gigabyte, and compressed answers
 // that would be one when expanded. Each ends in a denial of its own, without the
 // memory to hold it. (What only trickles is verify/fetch's TestN37SlowDrip.)

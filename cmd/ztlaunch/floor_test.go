@@ -20,7 +20,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
-// TestN52AnnotationsAndVersions reads an image's version from its configuration alone:
+// TestN52AnnotationsAndVersions: an image's version stands in its configuration alone;
 // annotations of its manifest, of its index, of the index's entry and of whatever
 // refers to it say what they like.
 func TestN52AnnotationsAndVersions(t *testing.T) {

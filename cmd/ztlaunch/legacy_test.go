@@ -182,7 +182,7 @@ func TestCosignTwo(t *testing.T) {
 	}
 }
 
-// TestN38ReferrersFail has the referrers API fail in each way while a right
+// TestN38ReferrersFail: the referrers API fails in each way while a right
 // signature of cosign 2 lies beside: nobody can tell, whether the rule names that
 // layout or not. Where the API answers that there is nothing, the layout has to be
 // named; and an image that nobody signed is never admitted.
@@ -244,7 +244,7 @@ func TestN38ReferrersFail(t *testing.T) {
 	}
 }
 
-// TestN39NothingAttached asks for an attestation of an image without one: that
+// TestN39NothingAttached: an image has no attestation where one is asked for: that
 // nothing was found is no success, and no verb says so.
 func TestN39NothingAttached(t *testing.T) {
 	s := newStall(t)
@@ -258,7 +258,7 @@ func TestN39NothingAttached(t *testing.T) {
 	s.refused("a signature attached", s.call("zt", "verify", "--json", "--pull", "always", "--policy", s.at("policy.yaml"), s.ref), 1, string(reason.AttestationAbsent))
 }
 
-// TestN52AnnotationsDecideNothing has bundles and layers of cosign 2 say in
+// TestN52AnnotationsDecideNothing: bundles and layers of cosign 2 say in
 // annotations, outside of what is signed, that they are what a rule asks for.
 func TestN52AnnotationsDecideNothing(t *testing.T) {
 	s := newStall(t)

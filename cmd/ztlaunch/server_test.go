@@ -26,7 +26,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/verifytest"
 )
 
-// TestN41KeysFromServer has a registry offer, beside an image that a stranger signed
+// TestN41KeysFromServer: a registry offers, beside an image that a stranger signed
 // in our signer's name, all that would prove it: the stranger's trusted_root.json, key
 // and chain as referrers, in annotations, and under every other path. Nothing of it is
 // believed or so much as asked for.

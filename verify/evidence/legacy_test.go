@@ -192,7 +192,7 @@ func TestLegacyRefuses(t *testing.T) {
 	}
 }
 
-// TestN02LegacyPromiseForged claims that a signature was logged: the promise in the
+// TestN02LegacyPromiseForged: a layer of cosign 2 claims to be logged: the promise in the
 // annotation is another log's, of another time, or nobody's.
 func TestN02LegacyPromiseForged(t *testing.T) {
 	s, stranger, k := verifytest.New(t), verifytest.New(t), verifytest.NewKey(t)
@@ -227,7 +227,7 @@ func TestN02LegacyPromiseForged(t *testing.T) {
 	}
 }
 
-// TestN03LegacyEntryOfAnother has a right promise of a log for an entry that is
+// TestN03LegacyEntryOfAnother: a layer of cosign 2 has a right promise of a log for an entry that is
 // not of this signature: by the same key or certificate, of another payload or of
 // another signature over the same.
 func TestN03LegacyEntryOfAnother(t *testing.T) {
@@ -253,8 +253,8 @@ func TestN03LegacyEntryOfAnother(t *testing.T) {
 	}
 }
 
-// TestN28LegacyOtherSubject keeps a right signature at another image's tag, or asks
-// what it says about another image.
+// TestN28LegacyOtherSubject: a right signature of cosign 2 lies at another image's
+// tag, or is asked about another image.
 func TestN28LegacyOtherSubject(t *testing.T) {
 	k := verifytest.NewKey(t)
 	key, err := trust.ParseKey(k.Public(t))
@@ -279,8 +279,8 @@ func TestN28LegacyOtherSubject(t *testing.T) {
 	}
 }
 
-// TestN52LegacyAnnotations changes everything about a layer that nobody signed, and
-// what was signed and is optional: the claim stays the same.
+// TestN52LegacyAnnotations: everything about a layer of cosign 2 that nobody signed is
+// changed, and what was signed and is optional: the claim stays the same.
 func TestN52LegacyAnnotations(t *testing.T) {
 	k := verifytest.NewKey(t)
 	key, err := trust.ParseKey(k.Public(t))

@@ -11,7 +11,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/verifytest"
 )
 
-// TestN41KeysInBundle has bundles bring what would prove them: the chain up to the
+// TestN41KeysInBundle: bundles bring what would prove them: the chain up to the
 // stranger's own root, in the form of each bundle version that has a place for one.
 // Nothing of it is believed.
 func TestN41KeysInBundle(t *testing.T) {

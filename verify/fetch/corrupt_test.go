@@ -214,8 +214,8 @@ func TestCorruptStore(t *testing.T) {
 	})
 }
 
-// TestN32SchemaOneLie is go-containerregistry#1885: with docker's schema 1 content
-// type the library believes the digest header and hands over any body.
+// TestN32SchemaOneLie: a registry gives docker's schema 1 as content type and lies in
+// the digest header, which the library believes (go-containerregistry#1885).
 func TestN32SchemaOneLie(t *testing.T) {
 	w := newWorld()
 	s := serve(t, w)

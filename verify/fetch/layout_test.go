@@ -147,7 +147,7 @@ func TestLayoutRefuses(t *testing.T) {
 	}
 }
 
-// TestN35Traversal has index.json name blobs by digests that lead out of the
+// TestN35Traversal: an index.json names blobs by digests that lead out of the
 // layout: of the image, of evidence, and of cosign's older tags.
 func TestN35Traversal(t *testing.T) {
 	w := newWorld()

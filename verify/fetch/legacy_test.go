@@ -432,7 +432,7 @@ type rawJSON string
 
 func (r rawJSON) MarshalJSON() ([]byte, error) { return []byte(r), nil }
 
-// TestN37SlowDrip has a registry send a byte now and then: it never stalls, and
+// TestN37SlowDrip: a registry sends a byte now and then: it never stalls, and
 // is given up all the same.
 func TestN37SlowDrip(t *testing.T) {
 	w := newOldWorld(t)

@@ -35,7 +35,7 @@
 //
 // # The folder
 //
-// Everything in the folder is looked at from one descriptor, with openat2 and
+// Everything in the folder is looked at from one descriptor (package file) and
 // without following any symlink or crossing into another file system. It must
 // hold the signed files and nothing more, apart from empty directories and
 // what is not signed by definition: ".git", ".gitignore", ".gitattributes" and

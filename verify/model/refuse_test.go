@@ -217,7 +217,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestN36ModelFolder does one thing to a rightly signed folder: an extra file, a link
+// TestN36ModelFolder: one thing is done to a rightly signed folder: an extra file, a link
 // out of it, a loop, a twin.
 func TestN36ModelFolder(t *testing.T) {
 	s := newSigner(t, elliptic.P521())
@@ -300,8 +300,8 @@ func TestDevice(t *testing.T) {
 	}
 }
 
-// TestN36ModelSwapped replaces signed files between the look through the folder and the reading,
-// which openat2 and the second look at the type must survive.
+// TestN36ModelSwapped: signed files of a model are replaced between the look through
+// its folder and the reading.
 func TestN36ModelSwapped(t *testing.T) {
 	for name, tc := range map[string]struct {
 		do   func(dir string) error

@@ -210,7 +210,7 @@ func (s *stage) decidedFor(t *testing.T, fields string, who evidence.Signer) rea
 	return reason.Code(codes(Evaluate(p, in)))
 }
 
-// refuses decides about the certificates of others whose names begin with one of
+// refuses decides, with code, about the certificates of others whose names begin with one of
 // the words; at least so many.
 func refuses(t *testing.T, code reason.Code, fields string, least int, words ...string) {
 	t.Helper()

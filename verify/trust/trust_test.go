@@ -114,8 +114,8 @@ func TestFromJSONRefuses(t *testing.T) {
 	}
 }
 
-// TestN12RootWindow leaves out, or turns around, the validity of each kind of
-// authority and log: none is read as "always".
+// TestN12RootWindow: the validity of an authority or log, of each kind, is left out
+// or turned around: none is read as "always".
 func TestN12RootWindow(t *testing.T) {
 	for name, raw := range map[string]string{
 		"no-start-ca":    without(t, "certificateAuthorities", "validFor"),

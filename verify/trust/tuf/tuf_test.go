@@ -97,7 +97,8 @@ func TestRefresh(t *testing.T) {
 	again("third", tuf.Versions{Root: 5, Timestamp: 4, Snapshot: 3, Targets: 3})
 }
 
-// TestN42Rollback serves, of each role in turn, what is older than what was seen.
+// TestN42Rollback: a TUF mirror serves, of each role in turn, what is older than what
+// was seen.
 func TestN42Rollback(t *testing.T) {
 	r, first := updated(t)
 	old := r.Saved()
@@ -143,7 +144,7 @@ func TestN42Rollback(t *testing.T) {
 	}
 }
 
-// TestN42RollbackAlone rolls one role back while those below it stay: only what was
+// TestN42RollbackAlone: one role of a TUF mirror goes back while those below it stay: only what was
 // kept of that very role tells.
 func TestN42RollbackAlone(t *testing.T) {
 	r, kept := updated(t)
@@ -189,7 +190,7 @@ func TestN42RollbackAlone(t *testing.T) {
 	want(t, kept, r.Files, reason.TUFRollback)
 }
 
-// TestN42PathTraversal has metadata whose names would lead out of any folder.
+// TestN42PathTraversal: TUF metadata have names that would lead out of any folder.
 func TestN42PathTraversal(t *testing.T) {
 	for _, name := range []string{"../x", "/etc/passwd", "a/../../x", "a//b", "..\\x", "", ".", "a\x00b"} {
 		t.Run(name, func(t *testing.T) {
