@@ -15,6 +15,7 @@ type Supposition struct {
 	Predicate     json.RawMessage
 	Subject       digest.Digest
 	Logs          int       // in how many logs it is
+	Legacy        bool      // it is kept as cosign up to version 2 did
 	Time          time.Time // zero: nobody vouches for one
 	Source        TimeSource
 }
@@ -56,7 +57,7 @@ func Suppose(s Supposition) (Claim, error) {
 	return Claim{
 		signer: s.Signer, key: key, statementType: read.kind, predicateType: read.predicateType, predicate: read.predicate,
 		subject: s.Subject, subjects: read.subjects, witnesses: logs, at: s.Time.UTC(), source: s.Source,
-		envelope: digest.FromString(fmt.Sprintf("ztlaunch.supposed/v1\n%+v\n%s", s.Signer, payload)), supposed: true,
+		envelope: digest.FromString(fmt.Sprintf("ztlaunch.supposed/v1\n%+v\n%t\n%s", s.Signer, s.Legacy, payload)), supposed: true, legacy: s.Legacy,
 	}, nil
 }
 

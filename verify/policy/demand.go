@@ -100,14 +100,19 @@ func (r *reader) demand(u rule, i int, n form.Node) (d demand) {
 	return d
 }
 
-// common reads what every demand has.
-func (r *reader) common(d *demand, w word, n form.Node, more fields) {
+// begin notes which kind of demand an entry of require is: one.
+func (d *demand) begin(w word, n form.Node) {
 	if d.word != "" {
 		n.Fail(reason.FormValue, "one demand in each entry of require", string(d.word)+" and "+string(w), "- "+string(w)+": {...}")
 	}
 	d.word = w
 	d.where += "." + string(w)
 	d.line = n.Line
+}
+
+// common reads what every demand for a claim has.
+func (r *reader) common(d *demand, w word, n form.Node, more fields) {
+	d.begin(w, n)
 	var by, threshold form.Node
 	more["by"] = func(v form.Node) { by = v }
 	more["threshold"] = func(v form.Node) { threshold = v }

@@ -18,19 +18,19 @@ import (
 // layout reads a layout demand: who must have signed an in-toto layout, and which
 // product of its last step the artifact must be.
 func (r *reader) layout(d *demand, n form.Node) {
-	r.common(d, layout, n, fields{
+	d.begin(layout, n)
+	var by, threshold form.Node
+	n.Fields(fields{ // and no ages and logs: nobody proves when a layout was signed, and it has an end of its own
+		"by":        func(v form.Node) { by = v },
+		"threshold": func(v form.Node) { threshold = v },
 		"product": func(v form.Node) {
 			if d.product = v.Text(); d.product == "" || path.Clean(d.product) != d.product {
 				v.Fail(reason.FormValue, "the name of a product as links have it, such as image.json", fmt.Sprintf("%.80q", d.product), "")
 			}
 		},
 	})
-	n.Need("product")
-	for _, key := range []string{"maxAge", "minimumAge", "logs"} {
-		if n.Has(key) {
-			n.Fail(reason.FormUnknownKey, "by, threshold and product", key, "drop it: nobody proves when a layout was signed, no log holds it, and it has an end of its own")
-		}
-	}
+	n.Need("by", "product")
+	d.who = r.whom(n, by, threshold)
 	for _, id := range d.by {
 		if id.key.Zero() {
 			n.Fail(reason.FormValue, "identities with a key, which is what signs a layout", fmt.Sprintf("%.60q without one", id.name), "")

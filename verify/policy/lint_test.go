@@ -66,9 +66,9 @@ func TestLint(t *testing.T) {
 		{"demand-twice", ids + "images:\n  - match: registry.example/a\n    require:\n      - {signature: {by: [release]}}\n      - {signature: {by: [release], threshold: 1}}\n", reason.PolicyDemandTwice, "6:10", "remove"},
 		{"ok-demand-other", two + "images: [{match: registry.example/a, require: [{signature: {by: [release]}}, {signature: {by: [security]}}]}]\n", "", "", ""},
 		{"identity-twice", "identities:\n  again: {key: keys/release-copy.pub}\n  release.key: {key: keys/release.pub}\n" +
-			"images: [{match: registry.example/a, require: [{signature: {by: [release.key, again]}}]}]\n", reason.PolicyIdentityTwice, "3:3", "again"},
+			"images: [{match: registry.example/a, require: [{signature: {by: {any: [release.key, again]}}}]}]\n", reason.PolicyIdentityTwice, "3:3", "again"},
 		{"identity-twice-keyless", "identities:\n  a: {keyless: {issuer: https://i.example, san: x@acme.example}}\n  b: {keyless: {issuer: https://i.example, san: x@acme.example}}\n" +
-			"images: [{match: registry.example/a, require: [{signature: {by: [a, b]}}]}]\n", reason.PolicyIdentityTwice, "3:3", ""},
+			"images: [{match: registry.example/a, require: [{signature: {by: {any: [a, b]}}}]}]\n", reason.PolicyIdentityTwice, "3:3", ""},
 		{"until-past", ids + "images: [{match: registry.example/a, until: 2026-06-01" + signed, reason.PolicyUntilPast, "2:38", "until: 2026-07-01"},
 		{"ok-until", ids + "images: [{match: registry.example/a, until: 2026-06-02" + signed, "", "", ""},
 		{"level-above-builder", ids + "builders: {ci: {id: https://ci.example, by: [release], level: 2}}\nimages: [{match: registry.example/a, require: [{provenance: {by: [release], builder: ci, level: 3}}]}]\n",
@@ -103,7 +103,7 @@ func TestLint(t *testing.T) {
 // TestLintFindsAll: one mistake does not hide another.
 func TestLintFindsAll(t *testing.T) {
 	doc := "identities:\n  a: {key: keys/release.pub}\n  b: {key: keys/release.pub}\nimages:\n" +
-		"  - {match: \"**\", until: 2020-01-01, require: [{signature: {by: [a, b]}}, {signature: {by: [a, b]}}]}\n" +
+		"  - {match: \"**\", until: 2020-01-01, require: [{signature: {by: {any: [a, b]}}}, {signature: {by: {any: [a, b]}}}]}\n" +
 		"  - {match: docker.io/alpine, require: [{signature: {by: [a]}}]}\n"
 	p, err := Parse([]byte(doc), "policy.yaml", keyFile)
 	if err != nil {

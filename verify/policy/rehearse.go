@@ -57,8 +57,8 @@ type Condition struct {
 }
 
 // Conditions are everything in the policy that can deny, in the order of the
-// file: the deny list, and of each rule its digests, until and formats and its
-// demands. Digests can where no rule without digests admits the same name; of several
+// file: the deny list, and of each rule its digests, until, formats and minimum
+// and its demands. Digests can where no rule without digests admits the same name; of several
 // rules that adopt one name, it is the last one that a Finding names.
 func (p Policy) Conditions() (out []Condition) {
 	if len(p.deny) > 0 {
@@ -68,7 +68,7 @@ func (p Policy) Conditions() (out []Condition) {
 		for _, c := range []struct {
 			key   string
 			there bool
-		}{{"digests", r.digests != nil && !p.adoptedBeside(r)}, {"until", !r.until.IsZero()}, {"formats", r.formats != nil}} {
+		}{{"digests", r.digests != nil && !p.adoptedBeside(r)}, {"until", !r.until.IsZero()}, {"formats", r.formats != nil}, {"minimum", r.floor != (floor{})}} {
 			if c.there {
 				out = append(out, Condition{r.where + "." + c.key, r.where, p.place(r.where + "." + c.key).Line})
 			}

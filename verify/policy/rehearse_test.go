@@ -17,7 +17,7 @@ func supposed(t *testing.T, c evidence.Claim) evidence.Claim {
 	t.Helper()
 	at, source := c.Time()
 	out, err := evidence.Suppose(evidence.Supposition{Signer: c.Signer(), PredicateType: c.PredicateType(), Predicate: c.Predicate(),
-		Subject: c.Subject(), Logs: len(c.Logs()), Time: at, Source: source})
+		Subject: c.Subject(), Logs: len(c.Logs()), Legacy: c.Legacy(), Time: at, Source: source})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,9 +58,11 @@ func TestRehearseIsEvaluate(t *testing.T) {
 		s := loadScene(t, file)
 		want := Evaluate(s.policy, s.in)
 		in := s.in
-		in.Claims, in.Coverages = nil, nil
+		in.Claims, in.Coverages, in.Places = nil, nil, map[digest.Digest]string{}
 		for _, c := range s.in.Claims {
-			in.Claims = append(in.Claims, supposed(t, c))
+			like := supposed(t, c)
+			in.Claims = append(in.Claims, like)
+			in.Places[like.Envelope()] = s.in.Places[c.Envelope()]
 		}
 		got := Rehearse(s.policy, in)
 		plain := func(all []Finding) (out []string) {

@@ -105,6 +105,7 @@ func corpus(t testing.TB) map[string]any {
 // why.
 var beyond = map[string]string{
 	"key-window-reversed": "compares two values",
+	"minimum-age-above":   "compares two values",
 	"box-private":         "the bits behind a prefix",
 	"pattern-builder":     "names what is elsewhere",
 }
