@@ -61,8 +61,9 @@
 // Nothing is taken for longer than the caps below allow, and compressed transfers
 // are not asked for and not expanded: bytes are hashed and read as they came. The
 // other side is given up after Timeout without a byte, an exchange about anything
-// but a layer after 4 times that however much trickles in, and the search for all
-// evidence about one image after 10 times that. Of one subject at most 1000 referrers,
+// but a layer after 4 times that however much trickles in, a layer of which less
+// than a mebibyte came in as long, and the search for all evidence about one image
+// after 10 times that. Of one subject at most 1000 referrers,
 // and of one image at most 32 MiB of evidence are read.
 //
 // # Not checked here
@@ -105,8 +106,8 @@ const (
 )
 
 // Limits on how long others may take, from the time without a byte that they are
-// given (Options.Timeout). Layers have only that one.
-func briefLimit(idle time.Duration) time.Duration  { return 4 * idle }  // one exchange about anything but a layer
+// given (Options.Timeout).
+func briefLimit(idle time.Duration) time.Duration  { return 4 * idle }  // one exchange about anything but a layer; of a layer, a stretch with enough
 func searchLimit(idle time.Duration) time.Duration { return 10 * idle } // the search for all evidence about one image
 
 // Pull says when a registry is asked.

@@ -99,8 +99,8 @@ func hostOnly(host string) string {
 	return strings.Trim(host, "[]")
 }
 
-// body is a response body that fails when nothing comes for too long, and
-// whose errors are put into words.
+// body is a response body that fails when nothing comes for too long, or too
+// little, and whose errors are put into words.
 type body struct {
 	io.ReadCloser
 	ctx    context.Context
@@ -108,12 +108,28 @@ type body struct {
 	timer  *time.Timer
 	limit  time.Duration
 	word   func(error) error
+
+	since time.Time // when the stretch began
+	got   int64     // bytes that came in it
 }
 
+// enough is what must come in each stretch of briefLimit: at 30 s of idleness some
+// 9 kB a second.
+const enough = 1 << 20
+
 func (b *body) Read(p []byte) (int, error) {
+	if b.since.IsZero() {
+		b.since = time.Now()
+	}
 	b.timer.Reset(b.limit)
 	n, err := b.ReadCloser.Read(p)
 	b.timer.Stop()
+	if b.got += int64(n); time.Since(b.since) > briefLimit(b.limit) {
+		if err == nil && b.got < enough {
+			err = trickling
+		}
+		b.since, b.got = time.Now(), 0
+	}
 	if err != nil && err != io.EOF {
 		if late, ok := context.Cause(b.ctx).(stalled); ok {
 			err = late
