@@ -452,7 +452,7 @@ func TestN37SlowDrip(t *testing.T) {
 	for where, code := range map[string]reason.Code{
 		"manifests/1.4": reason.RegistryTimeout, "manifests/" + string(w.image): reason.RegistryTimeout, "blobs/" + string(w.config): reason.RegistryTimeout,
 		"blobs/" + string(w.world.layers[0]): reason.RegistryTimeout,
-		"referrers/": reason.ReferrersTimeout, "manifests/sha256-": reason.ReferrersTimeout, "manifests/" + string(w.imageReferrer): reason.ReferrersTimeout,
+		"referrers/":                         reason.ReferrersTimeout, "manifests/sha256-": reason.ReferrersTimeout, "manifests/" + string(w.imageReferrer): reason.ReferrersTimeout,
 		"blobs/" + string(w.imageBundle): reason.ReferrersTimeout, "blobs/" + string(digest.FromBytes(w.layers[0].Payload)): reason.ReferrersTimeout,
 	} {
 		t.Run(where, func(t *testing.T) {
