@@ -100,7 +100,7 @@ func (l *linter) rule(i int, r rule, now time.Time) {
 func (r rule) idle(other rule) bool {
 	sorted := func(of []digest.Digest) []digest.Digest { return slices.Sorted(slices.Values(of)) }
 	if r.kind != other.kind || r.match != other.match || !slices.Equal(sorted(r.digests), sorted(other.digests)) || !r.until.IsZero() && !r.until.Equal(other.until) ||
-		r.formats != nil && !slices.Equal(r.formats, other.formats) {
+		r.formats != nil && !slices.Equal(r.formats, other.formats) || r.floor != (floor{}) && r.floor != other.floor || !r.legacy && other.legacy {
 		return false
 	}
 	return !slices.ContainsFunc(r.demands, func(d demand) bool {

@@ -57,6 +57,10 @@ func TestLint(t *testing.T) {
 			"  - {match: registry.example/a, require: [{signature: {by: [release]}}]}\n", reason.PolicyRuleTwice, "4:5", "remove"},
 		{"rule-twice-reversed", two + "images:\n  - {match: registry.example/a, require: [{signature: {by: [release]}}]}\n" +
 			"  - {match: registry.example/a, require: [{signature: {by: [release]}}, {signature: {by: [security]}}]}\n", reason.PolicyRuleTwice, "4:5", "remove"},
+		{"ok-rule-floor", ids + "images:\n  - {match: registry.example/a, require: [{signature: {by: [release]}}, {sbom: {by: [release], covers: all}}]}\n" +
+			"  - {match: registry.example/a, minimum: {version: 1.4.0}, require: [{signature: {by: [release]}}]}\n", "", "", ""},
+		{"rule-twice-floor", ids + "images:\n  - {match: registry.example/a, require: [{signature: {by: [release]}}]}\n" +
+			"  - {match: registry.example/a, minimum: {version: 1.4.0}, require: [{signature: {by: [release]}}]}\n", reason.PolicyRuleTwice, "4:5", "remove"},
 		{"ok-rule-more", two + "images:\n  - {match: registry.example/a, require: [{signature: {by: [release]}}]}\n" +
 			"  - {match: registry.example/a, require: [{signature: {by: [security]}}]}\n", "", "", ""},
 		{"ok-rule-digests", ids + "images:\n  - {match: registry.example/a, digests: [\"${manifest}\"], require: [{signature: {by: [release]}}]}\n" +
