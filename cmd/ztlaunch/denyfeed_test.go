@@ -14,6 +14,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/ztlaunch/ztlaunch/verify/evidence"
+	"github.com/ztlaunch/ztlaunch/verify/policy"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/sign"
 )
@@ -368,4 +370,16 @@ func TestPolicyCheckFeed(t *testing.T) {
 	}
 	w.issue(6, "")
 	w.admits("what policy check saw is not remembered")
+}
+
+// TestFeedMemoryApart keeps a serial for each signer: two private authorities that
+// issue one name are two, and neither makes the other's feed forgotten.
+func TestFeedMemoryApart(t *testing.T) {
+	by := func(authority string, serial uint64) policy.Feed {
+		return policy.Feed{Serial: serial, Signer: evidence.Signer{Authority: authority, SAN: "warden@acme.example", SANType: "email"}}
+	}
+	m := feedMemory{}.with(by("sha256:a", 9)).with(by("sha256:b", 3)).with(by("sha256:b", 4))
+	if !m.knows(by("sha256:a", 9)) || !m.knows(by("sha256:b", 4)) || m.knows(by("sha256:b", 3)) || len(m.Seen) != 2 {
+		t.Errorf("%+v", m.Seen)
+	}
 }

@@ -72,7 +72,7 @@ func (m feedMemory) allows(p policy.Policy, feed policy.Feed) error {
 func (m feedMemory) with(feed policy.Feed) feedMemory {
 	out := feedMemory{feedMemorySchema, m.File, []seenFeed{{feed.Serial, feed.Digest, feed.Signer}}}
 	for _, s := range m.Seen {
-		if s.Signer.Key != feed.Signer.Key || s.Signer.Issuer != feed.Signer.Issuer || s.Signer.SAN != feed.Signer.SAN {
+		if a, b := s.Signer, feed.Signer; a.Key != b.Key || a.Authority != b.Authority || a.Issuer != b.Issuer || a.SAN != b.SAN {
 			out.Seen = append(out.Seen, s)
 		}
 	}
