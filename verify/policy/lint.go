@@ -71,9 +71,13 @@ func (l *linter) pattern(r rule) {
 		}
 		l.fail(at, reason.PolicyNeverMatches, "a pattern that a normalised name can match", fmt.Sprintf("%.80q, which none can", string(r.match)), next)
 	case r.match.open() && r.digests == nil && !slices.ContainsFunc(r.demands, demand.anchors):
-		l.fail(at, reason.PolicyOpen, "names of one registry, or a demand that says which repository it was built from",
+		whose, narrower := "names of one registry", "match: REGISTRY/**"
+		if r.kind == artifact.Model { // which no registry names
+			whose, narrower = "names below one folder", "match: models/**"
+		}
+		l.fail(at, reason.PolicyOpen, whose+", or a demand that says which repository it was built from",
 			fmt.Sprintf("%.80q, and signers that may have signed other things", string(r.match)),
-			"match: REGISTRY/**, or add {provenance: {by: [NAME], source: HOST/OWNER/REPOSITORY, builder: github-hosted}}")
+			narrower+", or add {provenance: {by: [NAME], source: HOST/OWNER/REPOSITORY, builder: github-hosted}}")
 	}
 }
 

@@ -36,6 +36,7 @@ func TestLint(t *testing.T) {
 		{"open-suffix", ids + "images: [{match: \"registry.example*/agents/coder\"" + signed, reason.PolicyOpen, "2:11", ""},
 		{"open-prefix", ids + "images: [{match: \"*registry.example/agents/coder\"" + signed, reason.PolicyOpen, "2:11", ""},
 		{"open-top-domain", ids + "images: [{match: \"*.example/agents/coder\"" + signed, reason.PolicyOpen, "2:11", ""},
+		{"open-model", ids + "models: [{match: \"**\"" + signed, reason.PolicyOpen, "2:11", "match: models/**"},
 		{"open-server", ids + "servers: [{match: \"**\"" + signed, reason.PolicyOpen, "2:12", ""},
 		{"open-no-source", ids + anywhere + ", require: [{provenance: {by: [release], builder: github-hosted}}]}]\n", reason.PolicyOpen, "2:11", ""},
 
