@@ -194,18 +194,12 @@ func Tree(a artifact.Artifact, store *content.Store, scan Scanner) (tree.Tree, e
 
 // layer reads one stored layer: the compressed stream proves its digest, the
 // uncompressed one its diffID.
-func layer(l artifact.Layer, store *content.Store, scan Scanner) (scanned tree.Layer, err error) {
+func layer(l artifact.Layer, store *content.Store, scan Scanner) (tree.Layer, error) {
 	packed, err := fetch.Layer(store, l)
 	if err != nil {
 		return tree.Layer{}, err
 	}
 	defer packed.Close()
-	defer func() {
-		// What came into the store was whole: it was damaged there.
-		if e, ok := reason.Of(err); ok && e.Code == reason.MismatchLayer && e.Next == "" {
-			e.Next = "--pull always, which fetches it again"
-		}
-	}()
 	plain, err := tree.Decompress(packed, l.MediaType, tree.Limits{})
 	if err != nil {
 		return tree.Layer{}, err

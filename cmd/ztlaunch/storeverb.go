@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -59,7 +60,7 @@ func (w world) listStore() int {
 	}{header{"ztlaunch.store/v1", 0}, all}, text.String())
 }
 
-// pruneStore takes away what can be had again: kept seals, the kept runtime, what
+// pruneStore takes away what can be had again: kept seals, damaged blobs, the kept runtime, what
 // dead tasks left, and with --all the stored blobs. Running tasks keep what they
 // have mounted.
 func (w world) pruneStore(all bool) int {
@@ -79,7 +80,7 @@ func (w world) pruneStore(all bool) int {
 			return w.fail("store", err)
 		}
 	}
-	if err := d.unseal(); err != nil {
+	if err := errors.Join(s.RemoveDamaged(), d.unseal()); err != nil {
 		return w.fail("store", err)
 	}
 	fmt.Fprintf(w.err, "removed %d blobs and the kept seals\n", len(blobs))

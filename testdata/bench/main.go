@@ -155,10 +155,12 @@ func measure(title string, rounds int, pause time.Duration, all []*contender, ba
 	}
 	fmt.Printf("\n%s, %d rounds\n", title, rounds)
 	var unit time.Duration
+	var resident int64
 	for _, c := range all {
 		slices.Sort(c.times)
+		slices.Sort(c.peaks)
 		if c.name == base {
-			unit = c.times[len(c.times)/2]
+			unit, resident = c.times[len(c.times)/2], c.peaks[len(c.peaks)/2]
 		}
 	}
 	for _, c := range all {
@@ -168,8 +170,8 @@ func measure(title string, rounds int, pause time.Duration, all []*contender, ba
 			fmt.Printf("  %.2fx %s", float64(median)/float64(unit), base)
 		}
 		if c.count != nil {
-			slices.Sort(c.peaks)
-			fmt.Printf("  peak %.0f MB  %d requests", float64(c.peaks[len(c.peaks)/2])/1e6, c.asked)
+			peak := c.peaks[len(c.peaks)/2]
+			fmt.Printf("  peak %.1f MB, %.2fx  %d requests", float64(peak)/1e6, float64(peak)/float64(resident), c.asked)
 		}
 		fmt.Println()
 	}

@@ -27,11 +27,11 @@ import (
 )
 
 // remote measures a verification of one image in a registry on loopback, beside
-// cosign's of the same evidence. Neither takes anything from an earlier decision.
-// ztlaunch always asks the registry (--pull always), as cosign does, and does more:
-// it reads manifest and config, looks under older tags too, and hashes all layers: the
-// first time as it fetches and unpacks them, and again as its store has them. Of a
-// large image that is nearly all of its time.
+// cosign's of the same evidence. Neither takes anything from an earlier decision, and
+// both ask the registry each time (--pull always). ztlaunch does more: it reads
+// manifest and config, looks under older tags too, and brings every layer into its
+// store, hashed and listed. "first" includes that, which is nearly all of its time;
+// "again" finds the layers there, as cosign finds none and looks for none.
 func remote(name, layout string, zt []string, rounds int) error {
 	cosign := os.Getenv("ZTLAUNCH_COSIGN")
 	if cosign == "" {
@@ -76,7 +76,7 @@ func remote(name, layout string, zt []string, rounds int) error {
 		for _, c := range all {
 			c.count = func() (int64, error) { return asked(host) }
 		}
-		if err := measure("verify, "+kind.name+", "+name+" image in a registry (ztlaunch hashes all layers too: first, fetched; again, those in its store)", rounds, 0, all, "cosign verify"); err != nil {
+		if err := measure("verify, "+kind.name+", "+name+" image in a registry (ztlaunch first: fetches, hashes and lists all layers too)", rounds, 0, all, "cosign verify"); err != nil {
 			return err
 		}
 		if err := os.RemoveAll(empty); err != nil {

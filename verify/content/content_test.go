@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -185,8 +186,24 @@ func TestStoreCorrupt(t *testing.T) {
 			t.Errorf("%s: open: %v", name, err)
 		}
 		r.Close()
+		to, err := s.SetAside(d)
+		if err != nil || s.Has(d) {
+			t.Errorf("%s: set aside: %v", name, err)
+		}
+		if there, err := os.ReadFile(to); err != nil || !bytes.Equal(there, f(bytes.Clone(good))) {
+			t.Errorf("%s: set aside: %q %v", name, there, err)
+		}
 		if err := s.Put(bytes.NewReader(good), d, -1); err != nil {
 			t.Fatal(err)
+		}
+		if again, err := s.SetAside(d); err != nil || again != "" || !s.Has(d) {
+			t.Errorf("%s: what is whole is set aside: %q %v", name, again, err)
+		}
+		if err := s.RemoveDamaged(); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: what is damaged stays: %v", name, err)
 		}
 		if got, err := s.Bytes(d, 1<<20); err != nil || !bytes.Equal(got, good) {
 			t.Errorf("%s: put does not repair: %v", name, err)

@@ -8,6 +8,7 @@
 //	blobs/sha256/HEX   a blob under the SHA-256 of its bytes, mode 0400
 //	kept/HEX           a derived value; its name is kind NUL (input SOH)..., HEX = SHA-256(name)
 //	refs/HEX           a record with a name of the caller's choice, HEX = SHA-256(name)
+//	damaged/HEX        what lay under a digest that is not its own, set aside by its reader
 //	partial/           files being written; the name ends in .part
 //	key                32 random bytes, mode 0600: authenticates kept and refs
 //

@@ -167,6 +167,38 @@ func (s *Store) Remove(d digest.Digest) error {
 	return nil
 }
 
+// SetAside takes a blob that is not the one of its name out of the way, into the
+// folder damaged, and returns where it lies now. Who looks for the digest next finds
+// it absent (blob-absent). A blob that is whole, as another process may have mended
+// it, stays: then the result is empty.
+func (s *Store) SetAside(d digest.Digest) (string, error) {
+	r, err := s.Open(d, -1)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	var m *Mismatch
+	if _, err := io.Copy(io.Discard, r); !errors.As(err, &m) {
+		return "", err
+	}
+	to := filepath.Join(s.dir, "damaged", d.Encoded())
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return "", unwritable("set blob "+string(d)+" aside", err)
+	}
+	if err := os.Rename(s.blob(d), to); err != nil {
+		return "", unwritable("set blob "+string(d)+" aside", err)
+	}
+	return to, nil
+}
+
+// RemoveDamaged deletes what SetAside kept.
+func (s *Store) RemoveDamaged() error {
+	if err := os.RemoveAll(filepath.Join(s.dir, "damaged")); err != nil {
+		return unwritable("remove damaged blobs", err)
+	}
+	return nil
+}
+
 // List is every blob's digest, sorted, unread.
 func (s *Store) List() ([]digest.Digest, error) {
 	entries, err := os.ReadDir(filepath.Join(s.dir, "blobs", "sha256"))

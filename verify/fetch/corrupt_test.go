@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -161,31 +162,42 @@ func TestCorruptStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		path := filepath.Join(o.Store.Dir(), "blobs/sha256", v.digest.Encoded())
-		if v.digest == w.imageReferrer || v.digest == w.indexReferrer {
-			return // not read again: the bundle is recorded by its own digest
-		}
-		if err := os.Remove(path); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, bad, 0o600); err != nil {
-			t.Fatal(err)
+		spoil := func() {
+			t.Helper()
+			if err := errors.Join(os.Remove(path), os.WriteFile(path, bad, 0o600)); err != nil {
+				t.Fatal(err)
+			}
 		}
 		never := o
 		never.Pull = Never
-		for _, o := range []Options{o, never} {
-			if v.evidence && o.Pull == Missing {
-				continue // found damaged, and searched for again: see below
+		switch {
+		case v.digest == w.imageReferrer || v.digest == w.indexReferrer:
+			return // not read again: the bundle is recorded by its own digest
+		case v.code == reason.MismatchLayer:
+			for _, pull := range []Options{o, never} {
+				spoil()
+				v.refusedAs(t, s.ref(t), pull)
+				if there, err := os.ReadFile(filepath.Join(o.Store.Dir(), "damaged", v.digest.Encoded())); err != nil || !bytes.Equal(there, bad) {
+					t.Errorf("what was damaged is not set aside: %v", err)
+				}
+				_, err := Resolve(t.Context(), s.ref(t), never)
+				wantCode(t, err, reason.PullNever)
+				res, err := Resolve(t.Context(), s.ref(t), o)
+				if err != nil || readLayers(o.Store, res) != nil {
+					t.Errorf("the same again does not repair: %v", err)
+				}
 			}
-			v.refusedAs(t, s.ref(t), o)
-			if _, err := Resolve(t.Context(), s.ref(t), o); v.code == reason.MismatchLayer && len(bad) != len(w.blobs[v.digest]) {
-				wantCode(t, err, v.code) // its size alone gives it away
-			}
-		}
-		if v.evidence {
-			res, err := Resolve(t.Context(), s.ref(t), o)
+		case v.evidence:
+			spoil()
+			v.refusedAs(t, s.ref(t), never)
+			res, err := Resolve(t.Context(), s.ref(t), o) // found damaged, and searched for again
 			if err != nil || len(res.Attachments) != 1 || !strings.Contains(problemCodes(res.Problems), string(v.code)) {
 				t.Errorf("missing: %d attachments, problems %v, %v", len(res.Attachments), problemCodes(res.Problems), err)
 			}
+		default:
+			spoil()
+			v.refusedAs(t, s.ref(t), o)
+			v.refusedAs(t, s.ref(t), never)
 		}
 		o.Pull = Always
 		res, err := Resolve(t.Context(), s.ref(t), o)

@@ -2,8 +2,8 @@ package fetch
 
 import (
 	"context"
-	"errors"
 	"io"
+	"path/filepath"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -23,20 +23,43 @@ func Layer(st *content.Store, l artifact.Layer) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return layerReader{r, l.Digest}, nil
+	return &layerReader{ReadCloser: r, store: st, digest: l.Digest}, nil
 }
 
 type layerReader struct {
 	io.ReadCloser
+	store  *content.Store
 	digest digest.Digest
+	err    error // sticky
 }
 
-func (r layerReader) Read(p []byte) (int, error) {
+func (r *layerReader) Read(p []byte) (int, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
 	n, err := r.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
-		err = layerPart.wrong(r.digest, "the store", err)
+		r.err = damagedLayer(r.store, r.digest, err)
+		err = r.err
 	}
 	return n, err
+}
+
+// damagedLayer is the refusal of a layer that changed in the store. It came there
+// whole, so it can be fetched again: what lies there is set aside.
+func damagedLayer(st *content.Store, d digest.Digest, err error) error {
+	err = layerPart.wrong(d, "the store", err)
+	e, ok := reason.Of(err)
+	if !ok || e.Code != reason.MismatchLayer {
+		return err
+	}
+	e.Next = "the same again: the layer is fetched anew"
+	if to, bad := st.SetAside(d); bad != nil {
+		e.Next = "rm " + filepath.Join(st.Dir(), "blobs", "sha256", d.Encoded())
+	} else if to != "" {
+		e.Next += ", and what was there is now " + to
+	}
+	return err
 }
 
 // absent is every layer that the store has to be given, each once.
@@ -82,8 +105,7 @@ func (s *session) progress(e Event) {
 }
 
 // present reports whether the store has a layer, by its size: its bytes are
-// hashed by whoever reads them. With Always they are hashed here, and what is
-// damaged counts as missing.
+// hashed by whoever reads them, and what is damaged is set aside then.
 func (s *session) present(l artifact.Layer) (bool, error) {
 	size, err := s.o.Store.Stat(l.Digest)
 	if e, ok := reason.Of(err); ok && e.Code == reason.BlobAbsent {
@@ -92,21 +114,8 @@ func (s *session) present(l artifact.Layer) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if s.o.Pull == Always {
-		r, err := s.o.Store.Open(l.Digest, l.Size)
-		if err != nil {
-			return false, err
-		}
-		defer r.Close()
-		_, err = io.Copy(io.Discard, r)
-		var m *content.Mismatch
-		if errors.As(err, &m) {
-			return false, nil
-		}
-		return err == nil, err
-	}
 	if size != l.Size {
-		return false, s.damaged(layerPart, l.Digest, &content.Mismatch{Want: l.Digest, WantSize: l.Size, GotSize: size})
+		return false, damagedLayer(s.o.Store, l.Digest, &content.Mismatch{Want: l.Digest, WantSize: l.Size, GotSize: size})
 	}
 	return true, nil
 }
