@@ -219,7 +219,9 @@ func TestCoverageText(t *testing.T) {
 }
 
 // FuzzParse: whatever is accepted is JSON by the standard library's reckoning,
-// and comparing it and keeping the result never fails.
+// comparing it and keeping the result never fails, and it is read the same when it is
+// written in another form. It is never written by us: what is kept is the document as
+// it was signed.
 func FuzzParse(f *testing.F) {
 	names, _ := filepath.Glob("testdata/*.txtar")
 	for _, name := range names {
@@ -236,6 +238,19 @@ func FuzzParse(f *testing.F) {
 		}
 		if !json.Valid(raw) {
 			t.Fatal("not JSON, yet read")
+		}
+		var any any
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.UseNumber()
+		if err := d.Decode(&any); err != nil {
+			t.Fatal(err)
+		}
+		again, err := json.MarshalIndent(any, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := Parse(again); err != nil || !reflect.DeepEqual(back, doc) {
+			t.Fatalf("%+v, and written again %+v, %v", doc, back, err)
 		}
 		for _, file := range doc.Files {
 			if file.Owner != NoOwner && (file.Owner < 0 || file.Owner >= len(doc.Packages)) {

@@ -330,7 +330,8 @@ func TestEntryEvidence(t *testing.T) {
 	}
 }
 
-// FuzzParseLock: what is read is written in one form, and read back the same.
+// FuzzParseLock: what is read is written in one form, and read back the same. Another
+// form of the same lock, as an editor leaves it, is not kept.
 func FuzzParseLock(f *testing.F) {
 	f.Add([]byte(lockText))
 	f.Add(Lock{}.Encode())

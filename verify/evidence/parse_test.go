@@ -3,10 +3,14 @@ package evidence_test
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	"google.golang.org/protobuf/encoding/protojson"
+
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/trust"
@@ -178,6 +182,10 @@ func TestPredicate(t *testing.T) {
 	}
 }
 
+// FuzzParse: whatever is read keeps the digest of its bytes, means the same in the
+// form that Sigstore's own library writes, and is proved to nobody by a Root that
+// believes nobody. The bytes are not written again: JSON has many forms, and it is the
+// one that was found that is kept.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{"hint":"x"}},"dsseEnvelope":{"payload":"e30=","payloadType":"application/vnd.in-toto+json","signatures":[{"sig":"AA=="}]}}`))
 	f.Add([]byte(`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{"rawBytes":"AA==","keyDetails":"x"}},"messageSignature":{"messageDigest":{"algorithm":"SHA2_256","digest":"AA=="},"signature":"AA=="}}`))
@@ -190,7 +198,19 @@ func FuzzParse(f *testing.F) {
 			}
 			t.Fatalf("refused without a reason, or with an envelope: %v", err)
 		}
-		e.Preview()
+		if e.Digest() != digest.FromBytes(raw) {
+			t.Fatalf("%s is not the digest of what was read", e.Digest())
+		}
+		var b protobundle.Bundle
+		if protojson.Unmarshal(raw, &b) == nil { // else a layer of cosign's: see FuzzLayer
+			again, err := protojson.Marshal(&b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if back, err := evidence.Parse(again); err != nil || !reflect.DeepEqual(back.Preview(), e.Preview()) {
+				t.Fatalf("%+v, and written again %+v, %v:\n%s", e.Preview(), back.Preview(), err, again)
+			}
+		}
 		if c, err := evidence.Check(e, trust.Root{}, []digest.Digest{image}, now); err == nil || !c.Zero() {
 			t.Fatal("proved to the Root that believes nobody")
 		}
@@ -198,7 +218,8 @@ func FuzzParse(f *testing.F) {
 }
 
 // FuzzStatement signs arbitrary payloads: whatever is accepted must mean the
-// same to a lenient decoder.
+// same to a lenient decoder. A statement is never written again: its signature is
+// over the bytes that were read.
 func FuzzStatement(f *testing.F) {
 	f.Add([]byte(`{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"a","digest":{"sha256":"6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d"}}],"predicateType":"t","predicate":{}}`))
 	f.Add([]byte(`{"_type":"https://in-toto.io/Statement/v0.1","subject":[],"predicateType":"t"}`))

@@ -441,7 +441,7 @@ func TestFloorRef(t *testing.T) {
 }
 
 // FuzzParseFeed: any bytes end in a feed or in one refusal, and what is accepted is
-// whole.
+// whole. A feed is never written again: its signature is over the file's bytes.
 func FuzzParseFeed(f *testing.F) {
 	h := strings.Repeat("0a", 32)
 	f.Add([]byte(feedText("")))

@@ -1,10 +1,13 @@
 package policy
 
 import (
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/ztlaunch/ztlaunch/verify/form"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -369,7 +372,9 @@ func TestPattern(t *testing.T) {
 	}
 }
 
-// FuzzParse: any bytes end in a policy or one error of the class Usage.
+// FuzzParse: any bytes end in a policy or one error of the class Usage, and a policy
+// decides the same when its file is written as JSON. It is never written again: its
+// digest is that of the file.
 func FuzzParse(f *testing.F) {
 	full, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
@@ -399,6 +404,18 @@ func FuzzParse(f *testing.F) {
 		if d.Allowed() && len(d.Proved()) == 0 {
 			t.Fatalf("allowed without a signer by:\n%s", raw)
 		}
+		again := form.Parse("p", raw).Root().JSON()
+		if again == nil {
+			return // a number that JSON has no way to write
+		}
+		back, err := Parse(again, "p", keyFile)
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, again)
+		}
+		in.Feed.policy = back.sum
+		if b := Evaluate(back, in); !slices.Equal(decided(b), decided(d)) {
+			t.Fatalf("%v, and as JSON %v:\n%s", decided(d), decided(b), again)
+		}
 	})
 }
 
@@ -417,4 +434,12 @@ func FuzzGlob(f *testing.F) {
 			t.Fatalf("%q against %q crosses a slash", p, s)
 		}
 	})
+}
+
+// decided is every finding of a decision, short of what it says about the file.
+func decided(d Decision) (out []string) {
+	for _, f := range d.Findings() {
+		out = append(out, fmt.Sprint(f.Rule, f.Code, f.Pass, f.Skipped))
+	}
+	return out
 }

@@ -1,7 +1,9 @@
 package steps
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,6 +77,7 @@ func tried(t *testing.T, d document) {
 	if ids, err := d.signers([]trust.Key{public}, farFuture); err == nil {
 		t.Fatalf("signed by %v, who signed nothing", ids)
 	}
+	rewritten(t, d.payload)
 	c := check{now: farFuture.AddDate(-100, 0, 0), links: map[string][]byte{}}
 	l, ok := d.payload.(in_toto.Layout)
 	if !ok {
@@ -96,7 +99,26 @@ func tried(t *testing.T, d document) {
 	_ = place{}.artifacts(l, all)
 }
 
-// FuzzLayout: nothing that parses makes in-toto-golang crash or print.
+// rewritten reads again what in-toto-golang writes of a payload, which must be the
+// same to it. The bytes may differ, in the order of keys, in spaces and in what is
+// null or empty: signatures are over those that were read, or over the canonical form.
+func rewritten(t *testing.T, was any) {
+	t.Helper()
+	raw, err := json.Marshal(was)
+	if err != nil {
+		t.Fatal(err)
+	}
+	is, err := payload("again", raw)
+	if err != nil {
+		t.Fatalf("%v:\n%s", err, raw)
+	}
+	if again, err := json.Marshal(is); err != nil || !bytes.Equal(again, raw) {
+		t.Fatalf("%v: %s\nand again %s", err, raw, again)
+	}
+}
+
+// FuzzLayout: nothing that parses makes in-toto-golang crash or print, and it means
+// the same when it is written again.
 func FuzzLayout(f *testing.F) {
 	seed(f)
 	quiet := silent(f)

@@ -3,9 +3,13 @@ package trust
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	prototrustroot "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
@@ -137,6 +141,9 @@ func TestN12RootWindow(t *testing.T) {
 	}
 }
 
+// FuzzFromJSON: a root that is read can be used, and has the same parts in the form
+// that Sigstore's own library writes. The bytes differ: what is kept and named by its
+// digest is the file as it was.
 func FuzzFromJSON(f *testing.F) {
 	f.Add(publicGood)
 	f.Add([]byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`))
@@ -150,6 +157,23 @@ func FuzzFromJSON(f *testing.F) {
 		}
 		if _, err := r.Sigstore(); err != nil {
 			t.Fatalf("accepted, then refused: %v", err)
+		}
+		var pb prototrustroot.TrustedRoot
+		if err := protojson.Unmarshal(raw, &pb); err != nil {
+			t.Fatalf("accepted what the library refuses: %v", err)
+		}
+		again, err := protojson.Marshal(&pb)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := FromJSON(again)
+		if err != nil {
+			t.Fatalf("%v:\n%s", err, again)
+		}
+		was, err := r.Parts()
+		is, bad := back.Parts()
+		if err != nil || bad != nil || !reflect.DeepEqual(was, is) {
+			t.Fatalf("%+v (%v), and written again %+v (%v)", was, err, is, bad)
 		}
 	})
 }
