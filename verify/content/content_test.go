@@ -466,6 +466,14 @@ func TestRefs(t *testing.T) {
 	if err := s.SetRef("b", []byte("2")); err != nil {
 		t.Fatal(err)
 	}
+	record := s.macPath("ref", "b")
+	was, err := os.Stat(record)
+	if err == nil {
+		err = s.SetRef("b", []byte("2"))
+	}
+	if is, bad := os.Stat(record); err != nil || bad != nil || !os.SameFile(was, is) {
+		t.Errorf("what is there already is written again: %v, %v", err, bad)
+	}
 	if v, ok, err := s.Ref("b"); !ok || err != nil || string(v) != "2" {
 		t.Errorf("%q %v %v", v, ok, err)
 	}

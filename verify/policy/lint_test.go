@@ -62,6 +62,10 @@ func TestLint(t *testing.T) {
 			"  - {match: registry.example/a, minimum: {version: 1.4.0}, require: [{signature: {by: [release]}}]}\n", "", "", ""},
 		{"rule-twice-floor", ids + "images:\n  - {match: registry.example/a, require: [{signature: {by: [release]}}]}\n" +
 			"  - {match: registry.example/a, minimum: {version: 1.4.0}, require: [{signature: {by: [release]}}]}\n", reason.PolicyRuleTwice, "4:5", "remove"},
+		{"rule-twice-legacy", ids + "images:\n  - {match: registry.example/a, layouts: [legacy-tags], require: [{signature: {by: [release]}}]}\n" +
+			"  - {match: registry.example/a, require: [{signature: {by: [release]}}]}\n", reason.PolicyRuleTwice, "4:5", "remove"},
+		{"ok-rule-legacy", two + "images:\n  - {match: registry.example/a, layouts: [legacy-tags], require: [{signature: {by: [release]}}, {signature: {by: [security]}}]}\n" +
+			"  - {match: registry.example/a, require: [{signature: {by: [release]}}]}\n", "", "", ""},
 		{"ok-rule-more", two + "images:\n  - {match: registry.example/a, require: [{signature: {by: [release]}}]}\n" +
 			"  - {match: registry.example/a, require: [{signature: {by: [security]}}]}\n", "", "", ""},
 		{"ok-rule-digests", ids + "images:\n  - {match: registry.example/a, digests: [\"${manifest}\"], require: [{signature: {by: [release]}}]}\n" +
