@@ -257,6 +257,10 @@ func parseRef(word, as string) (artifact.Reference, error) {
 	if err != nil {
 		return artifact.Reference{}, err
 	}
+	if as != "" && ref.Path() == "" {
+		return artifact.Reference{}, &reason.Error{Code: reason.UsageWrong, What: "read " + word + " as " + as, Expected: "a name for a folder or an archive only",
+			Found: word + ", which has a name of its own", Next: "ztlaunch verify " + reason.Word(word) + ", without another name"}
+	}
 	if as != "" {
 		if err := artifact.CheckName(ref.Kind(), as); err != nil {
 			return artifact.Reference{}, err

@@ -162,7 +162,7 @@ func (e Entry) Reference() (artifact.Reference, error) {
 	if err != nil {
 		return artifact.Reference{}, err
 	}
-	if ref.Scheme() != artifact.Registry {
+	if ref.Path() != "" {
 		ref = ref.Named(e.Name)
 	}
 	return ref.As(e.Kind), nil

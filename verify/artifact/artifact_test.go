@@ -98,6 +98,8 @@ func TestParseRefuses(t *testing.T) {
 func TestNamed(t *testing.T) {
 	layout, _ := Parse("oci-layout:./x")
 	model, _ := Parse("model:./m")
+	remote, _ := Parse("registry.example/a:1")
+	daemon, _ := Parse("docker-daemon:a:1")
 	for _, c := range []struct {
 		ref        Reference
 		name, want string
@@ -114,7 +116,7 @@ func TestNamed(t *testing.T) {
 	for _, c := range []struct {
 		ref  Reference
 		name string
-	}{{layout, "A B"}, {layout, "x@sha256:" + hex}, {layout, ""}, {model, ""}, {model, "../up"}, {model, "a//b"}, {model, "*"}, {Reference{}, "x"}} {
+	}{{layout, "A B"}, {layout, "x@sha256:" + hex}, {layout, ""}, {model, ""}, {model, "../up"}, {model, "a//b"}, {model, "*"}, {Reference{}, "x"}, {remote, "x"}, {daemon, "x"}} {
 		if got := c.ref.Named(c.name); !got.Zero() {
 			t.Errorf("%v named %q is accepted: %v", c.ref, c.name, got)
 		}

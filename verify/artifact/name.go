@@ -212,9 +212,10 @@ func (r Reference) Zero() bool { return r == Reference{} }
 // an image the name is normalised like any other image name (a tag in it
 // becomes the tag when there is none), so that policy sees the same name
 // whether the bytes came from a folder or a registry. A malformed name
-// (CheckName) yields the zero Reference.
+// (CheckName) yields the zero Reference, and so does any name for a reference that
+// has one of its own, by which its bytes are found.
 func (r Reference) Named(name string) Reference {
-	if r.Zero() || CheckName(r.kind, name) != nil {
+	if r.Zero() || r.file == "" || CheckName(r.kind, name) != nil {
 		return Reference{}
 	}
 	if r.kind != Image {

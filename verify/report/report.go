@@ -6,8 +6,10 @@
 //
 // The JSON form, schema "ztlaunch.verdict/v1", is a contract: members keep their
 // names and meaning, new ones may be added. result is "allowed", "denied", or
-// "undecided" when no decision could be made (the findings then hold the one
-// error), and exit is the exit status that goes with it. Digests are
+// "undecided" when it could not be told (the findings then hold the one error), and
+// exit is the exit status that goes with it. What is wrong before any policy is
+// asked, as a layer of other bytes, is denied; what is usage, unreadable, stale or a
+// fault is undecided. Digests are
 // "sha256:HEX", times RFC 3339 in UTC, absent things are left out. Several
 // verdicts are one object of schema "ztlaunch.verdicts/v1" with the worst exit.
 //
@@ -187,11 +189,15 @@ func Of(d policy.Decision, o Origin) Verdict {
 	return v
 }
 
-// Failed is the verdict when no decision could be made about what the operator
-// named. An error that is no refusal of ours is an internal fault.
+// Failed is the verdict when no policy was asked about what the operator named. An
+// error that is no refusal of ours is an internal fault.
 func Failed(reference string, err error) Verdict {
 	f, class := failure(reference, err)
-	return Verdict{Schema: Schema, Result: Undecided, Exit: class.Exit(), Subject: Subject{Reference: reference}, Signers: []Signer{}, Findings: []Finding{f}}
+	result := Undecided
+	if class == reason.Denied {
+		result = Denied
+	}
+	return Verdict{Schema: Schema, Result: result, Exit: class.Exit(), Subject: Subject{Reference: reference}, Signers: []Signer{}, Findings: []Finding{f}}
 }
 
 // Refused is the verdict with one more reason to deny, which no policy knows of:

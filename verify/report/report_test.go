@@ -207,6 +207,29 @@ func TestExit(t *testing.T) {
 	}
 }
 
+// TestFailed: a verdict without a decision is denied where its status says so, and
+// undecided elsewhere, in every view.
+func TestFailed(t *testing.T) {
+	for code, want := range map[reason.Code][3]string{
+		reason.MismatchLayer:       {Denied, "denied ", `failures="1" errors="0"`},
+		reason.RegistryUnreachable: {Undecided, "failed ", `failures="0" errors="1"`},
+		reason.UsageWrong:          {Undecided, "failed ", `failures="0" errors="1"`},
+		reason.DenyFeedStale:       {Undecided, "failed ", `failures="0" errors="1"`},
+		reason.InternalFault:       {Undecided, "failed ", `failures="0" errors="1"`},
+	} {
+		v := Failed("registry.example/a", &reason.Error{Code: code, What: "try"})
+		if v.Result != want[0] || v.Exit != code.Class().Exit() || (v.Result == Denied) != (v.Exit == 1) {
+			t.Errorf("%s: %s, exit %d", code, v.Result, v.Exit)
+		}
+		if got := Text(v); !strings.Contains(got, "\n"+want[1]) {
+			t.Errorf("%s: no %q in\n%s", code, want[1], got)
+		}
+		if got := JUnit("", v); !strings.Contains(got, want[2]) {
+			t.Errorf("%s: no %q in\n%s", code, want[2], got)
+		}
+	}
+}
+
 // TestMany: several verdicts are one object that agrees with the exit status.
 func TestMany(t *testing.T) {
 	raw, err := JSON(Verdict{Schema: Schema, Exit: 0}, Verdict{Schema: Schema, Exit: 1})

@@ -26,9 +26,13 @@ func (v Verdict) text(b *strings.Builder) {
 		name += " at " + v.Subject.Digest
 	}
 	line(b, v.Result, name)
+	word := "denied"
+	if v.Result == Undecided {
+		word = "failed"
+	}
 	for _, f := range v.failed() {
 		b.WriteByte('\n')
-		line(b, "denied", f.Code+"  "+f.What)
+		line(b, word, f.Code+"  "+f.What)
 		row(b, "expected", f.Expected)
 		row(b, "found", f.Found)
 		row(b, "next", f.Next)
