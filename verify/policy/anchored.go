@@ -30,7 +30,7 @@ func (k Keyless) lint(name, value string) (expected, next string) {
 			return "the repository's URL, scheme, host and on a forge the owner without * (OWNER/REPO only for " + githubIssuer + ")", ""
 		}
 	case "workflow":
-		if k.github() && !strings.HasPrefix(value, githubFlows) || strings.HasPrefix(value, "*") || value[0] == '@' {
+		if k.github() && !strings.HasPrefix(value, githubFlows) || strings.HasPrefix(value, "*") || strings.HasPrefix(value, "@") {
 			return "the workflow's path, on GitHub from " + githubFlows + " on, elsewhere not beginning with *", "write " + githubFlows + "release.yml"
 		}
 	case "ref":
