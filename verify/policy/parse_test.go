@@ -104,7 +104,7 @@ func TestParse(t *testing.T) {
 		{"pattern-issuer-http", keyless("issuer: http://a, san: b"), reason.PolicyPattern, "1"},
 		{"pattern-issuer-star", keyless("issuer: \"https://*\", san: b"), reason.PolicyPattern, "1"},
 		{"pattern-san-star", keyless("issuer: https://a, san: \"*@acme.*\""), reason.PolicyPattern, "1"},
-		{"pattern-workflow-empty", keyless("issuer: " + githubIssuer + ", repository: a/b, workflow: '', ref: refs/tags/v1"), reason.PolicyPattern, "1"},
+		{"pattern-workflow-empty", keyless("issuer: https://gitlab.example, repository: https://gitlab.example/a/b, workflow: '', ref: refs/tags/v1"), reason.PolicyPattern, "1"},
 		{"pattern-ref-empty", keyless("issuer: " + githubIssuer + ", repository: a/b, workflow: .github/workflows/x.yml, ref: ''"), reason.PolicyPattern, "1"},
 		{"pattern-repository-star", keyless("issuer: " + github + ", repository: \"*/agent\", workflow: .github/workflows/x.yml, ref: refs/tags/v1"), reason.PolicyPattern, "1"},
 		{"pattern-repository-short", keyless("issuer: https://gitlab.example, repository: a/b, workflow: .github/workflows/x.yml, ref: refs/tags/v1"), reason.PolicyPattern, "1"},
