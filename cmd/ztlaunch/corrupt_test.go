@@ -177,6 +177,9 @@ func TestDamaged(t *testing.T) {
 	defer server.Close()
 	remote := strings.TrimPrefix(server.URL, "http://") + "/localhost/good"
 	remote += "@" + strings.TrimSpace(d.want(0, "copy", "oci-layout:"+d.at("good"), remote+":1").out)
+	if a := verify("seen", "oci-layout:"+d.at("good")); a.status != 0 {
+		t.Fatal(a.out)
+	}
 	n := 0
 	for hex, part := range d.blobs() {
 		for _, how := range slices.Sorted(maps.Keys(damages)) {
@@ -196,6 +199,7 @@ func TestDamaged(t *testing.T) {
 			}
 			overwrite(t, filepath.Join(d.at(bad), "blobs", "sha256", hex), damages[how](good))
 			d.refused(name+" in a layout", verify(bad+"-state", "oci-layout:"+d.at(bad)), status, want)
+			d.refused(name+" in a layout whose good copy was seen", verify("seen", "oci-layout:"+d.at(bad)), status, want)
 
 			told.Store(&lie{hex, how})
 			a := d.call(bad+"-remote", "verify", "--json", "--key", d.at("release.pub"), remote)

@@ -8,6 +8,7 @@ import (
 	"github.com/ztlaunch/ztlaunch/launch/audit"
 	"github.com/ztlaunch/ztlaunch/verify"
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
+	"github.com/ztlaunch/ztlaunch/verify/fetch"
 	"github.com/ztlaunch/ztlaunch/verify/policy"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/report"
@@ -113,6 +114,9 @@ func (d decider) decide(ctx context.Context, word string, ref artifact.Reference
 		return verify.Report{}, report.Failed(word, err)
 	}
 	in.Layout = d.chain
+	if in.Fetch.Pull == fetch.Missing && ref.Path() != "" { // what lies there may be shipped, whatever the store has
+		in.Fetch.Pull = fetch.Always
+	}
 	var r verify.Report
 	switch ref.Kind() {
 	case artifact.Image, artifact.MCP:

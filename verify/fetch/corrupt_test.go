@@ -118,6 +118,32 @@ func TestN33CorruptLayout(t *testing.T) {
 			})
 		})
 	}
+	for _, name := range []string{"layer", "layer-top"} {
+		t.Run("known-"+name, func(t *testing.T) {
+			w := newWorld()
+			dir := w.layout(t, true)
+			o := options(t)
+			ref := parse(t, "oci-layout:"+dir)
+			if _, err := Resolve(t.Context(), ref, o); err != nil {
+				t.Fatal(err)
+			}
+			v := w.victims()[name]
+			at := filepath.Join(dir, "blobs/sha256", v.digest.Encoded())
+			if err := os.WriteFile(at, damage["flip"](bytes.Clone(w.blobs[v.digest])), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if res, err := Resolve(t.Context(), ref, o); err != nil || readLayers(o.Store, res) != nil {
+				t.Errorf("what the store has is not taken from it: %v", err)
+			}
+			o.Pull = Always
+			v.refusedAs(t, ref, o)
+			if err := os.Remove(at); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Resolve(t.Context(), ref, o)
+			wantCode(t, err, reason.ContentAbsent)
+		})
+	}
 	for name, v := range newWorld().victims() {
 		t.Run("remove-"+name, func(t *testing.T) {
 			w := newWorld()

@@ -62,7 +62,7 @@ func damagedLayer(st *content.Store, d digest.Digest, err error) error {
 	return err
 }
 
-// absent is every layer that the store has to be given, each once.
+// absent is every layer that has to be read from its origin, each once.
 func (s *session) absent(layers []artifact.Layer) ([]artifact.Layer, error) {
 	seen := map[digest.Digest]bool{}
 	var missing []artifact.Layer
@@ -107,6 +107,9 @@ func (s *session) progress(e Event) {
 // present reports whether the store has a layer, by its size: its bytes are
 // hashed by whoever reads them, and what is damaged is set aside then.
 func (s *session) present(l artifact.Layer) (bool, error) {
+	if s.o.Pull == Always && !s.stored {
+		return false, nil // it is the folder or archive that is asked about
+	}
 	size, err := s.o.Store.Stat(l.Digest)
 	if e, ok := reason.Of(err); ok && e.Code == reason.BlobAbsent {
 		return false, nil
@@ -128,7 +131,12 @@ func (s *session) layer(ctx context.Context, l artifact.Layer, report func(Event
 	defer in.Close()
 	report(Event{Digest: l.Digest, Total: l.Size})
 	counted := &counter{r: in, event: Event{Digest: l.Digest, Total: l.Size}, report: report}
-	if err := s.o.Store.Put(counted, l.Digest, l.Size); err != nil {
+	if size, bad := s.o.Store.Stat(l.Digest); bad == nil && size == l.Size {
+		_, err = io.Copy(io.Discard, content.Verify(counted, l.Digest, l.Size))
+	} else {
+		err = s.o.Store.Put(counted, l.Digest, l.Size)
+	}
+	if err != nil {
 		return layerPart.wrong(l.Digest, s.origin.place(""), err)
 	}
 	report(Event{Digest: l.Digest, Done: l.Size, Total: l.Size})

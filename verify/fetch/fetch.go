@@ -37,7 +37,9 @@
 // again only with Always; a digest, which cannot lead elsewhere, never. An
 // image for which no evidence is recorded, or whose discovery did not
 // complete, is looked at again. Layers in the store are not read here: whoever
-// reads them (Layer) reads them hashed.
+// reads them (Layer) reads them hashed. A folder or an archive is read each time, but
+// for layers that the store has; with Always these too, so that a good result is one
+// about the bytes that lie there.
 //
 // # Evidence
 //
@@ -73,13 +75,11 @@
 package fetch
 
 import (
-	"cmp"
 	"context"
 	"net"
 	"net/http"
 	"net/url"
 	"runtime"
-	"sync"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -116,7 +116,7 @@ type Pull uint8
 // The words of docker's --pull.
 const (
 	Missing Pull = iota // when the store lacks something
-	Always              // for every tag and all evidence
+	Always              // for every tag and all evidence; a folder or archive is read for every layer
 	Never               // not at all
 )
 
@@ -213,14 +213,12 @@ func Resolve(ctx context.Context, ref artifact.Reference, o Options) (Result, er
 	if err != nil {
 		return Result{}, err
 	}
-	// Layers in the store may have to be hashed, which need not wait for answers.
-	var missing []artifact.Layer
-	var unread error
-	var hashing sync.WaitGroup
-	hashing.Go(func() { missing, unread = s.absent(img.Layers) })
 	res, err := s.about(ctx, img)
-	hashing.Wait()
-	if err = cmp.Or(err, unread); err != nil {
+	if err != nil {
+		return Result{}, err
+	}
+	missing, err := s.absent(img.Layers)
+	if err != nil {
 		return Result{}, err
 	}
 	if err := s.layers(ctx, missing); err != nil {
