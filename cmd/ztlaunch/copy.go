@@ -13,7 +13,8 @@ import (
 func copyVerb(ctx context.Context, w world, args []string) int {
 	fs := newFlags("copy", true)
 	var from fetchFlags
-	from.declare(fs)
+	fs.StringVar(&from.pull, "pull", "missing", "never: copy from the store what was pulled from a registry")
+	from.reach(fs)
 	if err := w.parse(fs, "[flags] SRC DST", args); err != nil {
 		return w.parsed("copy", err)
 	}
@@ -24,7 +25,7 @@ func copyVerb(ctx context.Context, w world, args []string) int {
 	if err != nil {
 		return w.fail("copy", err)
 	}
-	dst, err := readRef(fs.Arg(1))
+	dst, err := readTarget(fs.Arg(1))
 	if err != nil {
 		return w.fail("copy", err)
 	}

@@ -29,6 +29,28 @@ func newFlags(verb string, interspersed bool) *pflag.FlagSet {
 	return fs
 }
 
+// once is a flag that is given at most once: of two answers to whom to believe, none
+// is left out in silence.
+type once struct{ text *string }
+
+func (o once) Type() string { return "string" }
+
+func (o once) String() string {
+	if o.text == nil {
+		return ""
+	}
+	return *o.text
+}
+
+// Set implements pflag.Value.
+func (o once) Set(s string) error {
+	if *o.text != "" {
+		return fmt.Errorf("%s was given before", *o.text)
+	}
+	*o.text = s
+	return nil
+}
+
 // errHelp says that the verb's help was asked for and printed.
 var errHelp = pflag.ErrHelp
 

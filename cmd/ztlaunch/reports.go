@@ -161,26 +161,24 @@ func (f *reportFile) direct() bool { return f.step != nil || f.to == nil || f.to
 
 // pour writes a report where it stays.
 func (f *reportFile) pour(base string, all []report.Verdict) error {
-	to := f.step
-	var raw []byte
 	if f.step != nil {
 		st, err := f.step.Stat()
 		if err != nil {
 			return err
 		}
-		raw = []byte(report.Summary(report.MaxSummary-int(min(st.Size(), report.MaxSummary)), all...))
+		raw := []byte(report.Summary(report.MaxSummary-int(min(st.Size(), report.MaxSummary)), all...))
 		if len(raw) == 0 {
 			return &reason.Error{Code: reason.ReportUnwritable, What: "write the step summary", Found: "no room in it"}
 		}
-	} else {
-		var err error
-		if raw, err = report.View(f.format, base, all...); err != nil {
-			return err
-		}
-		to = f.to.file
+		_, err = f.step.Write(raw)
+		return errors.Join(err, f.step.Close())
 	}
-	_, err := to.Write(raw)
-	return errors.Join(err, to.Close())
+	raw, err := report.View(f.format, base, all...)
+	if err != nil {
+		return err
+	}
+	_, err = f.to.file.Write(raw)
+	return errors.Join(err, f.to.end())
 }
 
 // drop takes back what was staged.

@@ -30,16 +30,29 @@ func openResult(flag, to string) (*result, error) {
 	fail := func(expected string, err error) (*result, error) {
 		return nil, &reason.Error{Code: reason.FileUnwritable, What: "open " + flag + " " + to, Expected: expected, Err: err}
 	}
-	if n, ok := strings.CutPrefix(to, "fd:"); ok {
+	if n, ok := descriptor(to); ok {
 		fd, err := strconv.Atoi(n)
 		if err != nil || fd < 1 {
 			return nil, wrong("read "+flag+" "+to, "FILE or fd:N", flag+" result.json")
 		}
 		f := os.NewFile(uintptr(fd), to)
+		switch fd {
+		case 1:
+			f = os.Stdout
+		case 2:
+			f = os.Stderr
+		}
 		if _, err := f.Stat(); err != nil {
 			return fail("an open descriptor", err)
 		}
 		return &result{file: f}, nil
+	}
+	if lst, err := os.Lstat(to); err == nil && lst.Mode()&os.ModeSymlink != 0 {
+		if st, err := os.Stat(to); err != nil || st.Mode().IsRegular() { // which of the two is meant is not guessed
+			leads, _ := os.Readlink(to)
+			return nil, &reason.Error{Code: reason.FileUnwritable, What: "open " + flag + " " + to, Expected: "a file, or none yet",
+				Found: "a symbolic link to " + leads, Next: "name the file itself, or remove the link"}
+		}
 	}
 	if st, err := os.Stat(to); err == nil && !st.Mode().IsRegular() { // a pipe or a device is written to, never replaced
 		f, err := os.OpenFile(to, os.O_WRONLY|syscall.O_NONBLOCK, 0) // a pipe that nobody reads is an error
@@ -65,6 +78,31 @@ func openResult(flag, to string) (*result, error) {
 	return r, nil
 }
 
+// descriptor is N of fd:N and of the names that a shell's user knows it by: what is
+// open there is written to, wherever it leads.
+func descriptor(to string) (n string, ok bool) {
+	switch to {
+	case "/dev/stdout":
+		return "1", true
+	case "/dev/stderr":
+		return "2", true
+	}
+	for _, folder := range []string{"fd:", "/dev/fd/", "/proc/self/fd/"} {
+		if n, ok = strings.CutPrefix(to, folder); ok {
+			return n, true
+		}
+	}
+	return "", false
+}
+
+// end closes what was opened here, and leaves standard output and error.
+func (r *result) end() error {
+	if r.file == os.Stdout || r.file == os.Stderr {
+		return nil
+	}
+	return r.file.Close()
+}
+
 // create makes a new file in the folder, under a name of its own.
 func (r *result) create() (*os.File, string, error) {
 	name := "." + r.name + "." + rand.Text()
@@ -79,7 +117,7 @@ func (r *result) write(o any) error {
 	}
 	var err error
 	if r.file != nil {
-		err = errors.Join(writeJSON(r.file, o), r.file.Close())
+		err = errors.Join(writeJSON(r.file, o), r.end())
 	} else {
 		err = r.replace(o)
 	}

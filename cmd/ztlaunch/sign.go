@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -25,11 +26,14 @@ func signVerb(ctx context.Context, w world, args []string) int {
 	key := fs.String("key", "", "private key file in cosign's format")
 	passfile := fs.String("passphrase-file", "", "read the passphrase from a file (default: COSIGN_PASSWORD)")
 	ignore := fs.StringArray("ignore-path", nil, "of a model: a path that is not part of it")
-	from.declare(fs)
+	fs.StringVar(&from.platform, "platform", "", "os/arch[/variant] that an image for several must have; it is signed whole")
+	from.reach(fs)
 	if err := w.parse(fs, "--key FILE REF | model:DIR | deny:FILE", args); err != nil {
 		return w.parsed("sign", err)
 	}
-	if file, ok := feedWord(fs.Args()); ok {
+	if file, ok, err := feedWord(fs.Args()); err != nil {
+		return w.fail("sign", err)
+	} else if ok {
 		return w.signFeed(file, *key, *passfile)
 	}
 	k, ref, err := w.signer(fs.Args(), *key, *passfile)
@@ -38,6 +42,9 @@ func signVerb(ctx context.Context, w world, args []string) int {
 	}
 	if ref.Kind() == artifact.Model {
 		return w.signModel(ctx, k, ref, *ignore)
+	}
+	if len(*ignore) > 0 {
+		return w.fail("sign", wrong("read --ignore-path", "model:DIR, which may have paths that are not part of it", ""))
 	}
 	return w.attach(ctx, "sign", &from, ref, evidence.PredicateCosignSign, func(subject ocispec.Descriptor) ([]byte, error) {
 		return sign.Image(k, subject.Digest, ref.Name())
@@ -52,7 +59,8 @@ func attestVerb(ctx context.Context, w world, args []string) int {
 	passfile := fs.String("passphrase-file", "", "read the passphrase from a file (default: COSIGN_PASSWORD)")
 	kind := fs.String("type", "", "slsaprovenance1, slsaprovenance02, spdxjson, cyclonedx, vuln, openvex, link, custom, or a URI")
 	predicate := fs.String("predicate", "", "the file that holds the predicate")
-	from.declare(fs)
+	fs.StringVar(&from.platform, "platform", "", "os/arch[/variant] that an image for several must have; it is signed whole")
+	from.reach(fs)
 	if err := w.parse(fs, "--key FILE --type T --predicate FILE REF | model:DIR", args); err != nil {
 		return w.parsed("attest", err)
 	}
@@ -146,13 +154,19 @@ func (w world) attach(ctx context.Context, verb string, from *fetchFlags, ref ar
 }
 
 // feedWord is FILE of deny:FILE. As for every scheme it takes a path: deny:latest is
-// an image.
-func feedWord(args []string) (file string, ok bool) {
+// an image, and what may be either is refused.
+func feedWord(args []string) (file string, ok bool, err error) {
 	if len(args) != 1 {
-		return "", false
+		return "", false, nil
 	}
 	file, ok = strings.CutPrefix(args[0], "deny:")
-	return file, ok && (strings.HasPrefix(file, "/") || strings.HasPrefix(file, "./") || strings.HasPrefix(file, "../"))
+	if !ok || strings.HasPrefix(file, "/") || strings.HasPrefix(file, "./") || strings.HasPrefix(file, "../") {
+		return file, ok, nil
+	}
+	if _, bad := os.Lstat(file); bad == nil {
+		return "", false, unclear(args[0], "deny", file, "docker.io/library/"+args[0])
+	}
+	return "", false, nil
 }
 
 // signFeed writes FILE.sigstore.json, in place of the signature of an older feed.

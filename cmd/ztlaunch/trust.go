@@ -28,12 +28,12 @@ type trustFlags struct {
 }
 
 func (f *trustFlags) declare(fs *pflag.FlagSet) {
-	fs.StringVar(&f.policy, "policy", "", "policy file (default /etc/ztlaunch/policy.yaml, else the user's)")
-	fs.StringVar(&f.key, "key", "", "believe this public key, and nobody else, for this once")
-	fs.StringVar(&f.identity, "certificate-identity", "", "believe this certificate name, exactly, for this once")
-	fs.StringVar(&f.issuer, "certificate-oidc-issuer", "", "the issuer of --certificate-identity")
-	fs.StringVar(&f.chain, "certificate-chain", "", "or the PEM certificates of the private authority of --certificate-identity")
-	fs.StringVar(&f.root, "trusted-root", "", "trusted_root.json, for this once (default: the root in force, see ztlaunch trust show)")
+	fs.Var(once{&f.policy}, "policy", "policy file (default /etc/ztlaunch/policy.yaml, else the user's)")
+	fs.Var(once{&f.key}, "key", "believe this public key, and nobody else, for this once")
+	fs.Var(once{&f.identity}, "certificate-identity", "believe this certificate name, exactly, for this once")
+	fs.Var(once{&f.issuer}, "certificate-oidc-issuer", "the issuer of --certificate-identity")
+	fs.Var(once{&f.chain}, "certificate-chain", "or the PEM certificates of the private authority of --certificate-identity")
+	fs.Var(once{&f.root}, "trusted-root", "trusted_root.json, for this once (default: the root in force, see ztlaunch trust show)")
 }
 
 // trustRoot is the Sigstore root of this run, without keys. It opens no socket.
@@ -180,9 +180,14 @@ type fetchFlags struct {
 func (f *fetchFlags) declare(fs *pflag.FlagSet) {
 	fs.StringVar(&f.pull, "pull", "missing", "missing, always or never")
 	fs.StringVar(&f.platform, "platform", "", "os/arch[/variant] of an image for several")
+	f.reach(fs)
+	fs.StringArrayVar(&f.evidence, "evidence", nil, "a detached Sigstore bundle file")
+}
+
+// reach declares how registries are reached, for verbs that take an image as it is.
+func (f *fetchFlags) reach(fs *pflag.FlagSet) {
 	fs.StringVar(&f.ca, "registry-ca", "", "PEM certificates to trust for registries, besides the system's")
 	fs.StringArrayVar(&f.mirrors, "registry-mirror", nil, "REGISTRY=MIRROR: where to ask instead")
-	fs.StringArrayVar(&f.evidence, "evidence", nil, "a detached Sigstore bundle file")
 }
 
 // options opens the store and says how to fetch.
@@ -238,16 +243,35 @@ func readRef(word string) (artifact.Reference, error) {
 	if err != nil {
 		return artifact.Reference{}, err
 	}
-	scheme, path, ok := strings.Cut(word, ":")
-	path, _, _ = strings.Cut(path, "@")
-	if ok && ref.Scheme() == artifact.Registry && artifact.Scheme(scheme).Local() {
+	if scheme, path, ok := schemed(word, ref); ok {
 		if _, err := os.Lstat(path); err == nil {
-			return artifact.Reference{}, &reason.Error{Code: reason.ReferenceUnclear, What: "read " + word,
-				Expected: "./ before a path, or the whole name of an image", Found: "what may be " + path + " here, or an image",
-				Next: reason.Word(scheme+":./"+path) + ", or " + ref.String()}
+			return artifact.Reference{}, unclear(word, scheme, path, ref.String())
 		}
 	}
 	return ref, nil
+}
+
+// readTarget reads a word as a reference to what is yet to be: the path need not exist.
+func readTarget(word string) (artifact.Reference, error) {
+	ref, err := readRef(word)
+	if scheme, path, ok := schemed(word, ref); err == nil && ok {
+		return artifact.Reference{}, unclear(word, scheme, path, ref.String())
+	}
+	return ref, err
+}
+
+// schemed parts a word that is an image's name by the rules, and a local scheme with
+// a path by its looks.
+func schemed(word string, ref artifact.Reference) (scheme, path string, ok bool) {
+	scheme, path, ok = strings.Cut(word, ":")
+	path, _, _ = strings.Cut(path, "@")
+	return scheme, path, ok && ref.Scheme() == artifact.Registry && artifact.Scheme(scheme).Local()
+}
+
+func unclear(word, scheme, path, image string) error {
+	return &reason.Error{Code: reason.ReferenceUnclear, What: "read " + word,
+		Expected: "./ before a path, or the whole name of an image", Found: "what may be " + path + " here, or an image",
+		Next: reason.Word(scheme+":./"+path) + ", or " + image}
 }
 
 // parseRef reads a reference. A folder or archive has no name of its own: it is
