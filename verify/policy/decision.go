@@ -139,7 +139,7 @@ func (d Decision) Denied(feed Feed, now time.Time) error {
 	if feed.Zero() {
 		return nil
 	}
-	if feed.supposed {
+	if feed.Supposed() {
 		return &reason.Error{Code: reason.DecisionInput, What: "ask " + feed.title(), Expected: "a deny feed that somebody signed", Found: "one that is supposed"}
 	}
 	why := feed.part(d.parts)

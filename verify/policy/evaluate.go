@@ -100,7 +100,7 @@ func (in Input) missing(p Policy) string {
 		return "purpose"
 	case !in.rehearsal && in.Layout.Supposed():
 		return "proof of the in-toto layout"
-	case !in.rehearsal && in.Feed.supposed:
+	case !in.rehearsal && in.Feed.Supposed():
 		return "signature of the deny feed"
 	case p.feed.file != "" && in.FeedRefused == nil && (in.Feed.Zero() || in.Feed.policy != p.sum):
 		return "deny feed that the policy believes"

@@ -67,6 +67,9 @@ func (p Policy) SupposeFeed(raw []byte, by evidence.Signer, now time.Time) (Feed
 	return feed, nil
 }
 
+// Supposed says that SupposeFeed made the feed: nobody signed it.
+func (feed Feed) Supposed() bool { return feed.supposed }
+
 // Condition is one thing in a policy that can deny, or one rule that can admit.
 type Condition struct {
 	Where string // as in Finding.Rule: "images[0].require[1].provenance", "images[0].until", "deny"
