@@ -152,7 +152,18 @@ and beside it one that differs from it:
   without: [tests]
   expect: [attestation-absent]
 
-Every rule needs a fixture that it admits, and every demand one that it alone denies.`
+Where a policy asks for more, more is supposed:
+
+  artifact: {name: ..., labels: {org.opencontainers.image.version: 1.4.0}}
+  claims:
+    old: {by: release, type: signature, kept: legacy-tags}
+    private: {by: {certificate: {authority: ca.pem, san: dev@acme.example}}, type: signature}
+    logged: {by: release, type: signature, signedAt: 2026-05-01, logs: 2}
+  layout: {by: [release], products: {image.json: manifest}}   # or a code: intoto-layout-absent
+  denyFeed: {by: security, digests: [manifest]}               # or a code: deny-feed-absent
+
+Every rule needs a fixture that it admits, and every demand one that it alone denies;
+so does a deny feed.`
 
 // policyTest holds a policy against the fixtures of a folder.
 func policyTest(w world, args []string) int {

@@ -139,6 +139,9 @@ func (d Decision) Denied(feed Feed, now time.Time) error {
 	if feed.Zero() {
 		return nil
 	}
+	if feed.Supposed() {
+		return &reason.Error{Code: reason.DecisionInput, What: "ask " + feed.title(), Expected: "a deny feed that somebody signed", Found: "one that is supposed"}
+	}
 	why := feed.part(d.parts)
 	for _, p := range d.proved {
 		switch {

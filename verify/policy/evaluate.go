@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -36,7 +37,10 @@ type Input struct {
 	Now           time.Time
 	Purpose       Purpose
 	Root          digest.Digest // of the trust.Root that proved the claims
-	Feed          Feed
+	// Feed is the deny feed that the policy names, proved; FeedRefused is why there is
+	// none to believe, which denies. For a policy that names none both are zero.
+	Feed        Feed
+	FeedRefused *reason.Error
 
 	rehearsal bool // Rehearse asks: claims may be supposed
 }
@@ -64,6 +68,10 @@ func Evaluate(p Policy, in Input) Decision {
 		return e.out
 	}
 	e.out.tree = in.Tree.Digest()
+	if why := in.FeedRefused; why != nil && p.feed.file != "" {
+		e.fail(Finding{Rule: "denyFeed", Line: p.feed.line, What: "deny feed", Code: why.Code, Expected: why.Expected, Found: clip(cmp.Or(why.Found, why.Error())), Next: why.Next})
+		return e.out // without it nothing else counts
+	}
 	e.denied()
 	if e.applies() {
 		for _, r := range e.rules {
@@ -90,7 +98,11 @@ func (in Input) missing(p Policy) string {
 		return "proof of a claim"
 	case in.Purpose != Run && in.Purpose != Pin && in.Purpose != Record:
 		return "purpose"
-	case p.feed.file != "" && (in.Feed.Zero() || in.Feed.policy != p.sum):
+	case !in.rehearsal && in.Layout.Supposed():
+		return "proof of the in-toto layout"
+	case !in.rehearsal && in.Feed.Supposed():
+		return "signature of the deny feed"
+	case p.feed.file != "" && in.FeedRefused == nil && (in.Feed.Zero() || in.Feed.policy != p.sum):
 		return "deny feed that the policy believes"
 	case section(in.Artifact.Kind()) == "":
 		return "kind of artifact that rules exist for"

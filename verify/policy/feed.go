@@ -32,6 +32,7 @@ type Feed struct {
 	certificates map[digest.Digest]string
 	logs         map[string]deniedLog // by ID in lower-case hex
 	policy       digest.Digest        // under which it was proved
+	supposed     bool                 // by SupposeFeed: nobody signed it
 }
 
 // deniedSigner is a key, or a certificate name of one issuer.
@@ -115,21 +116,23 @@ func (p Policy) SignsFeed(s evidence.Signer) bool {
 // deny-feed-tampered, deny-feed-unsigned, deny-feed-wrong-identity,
 // deny-feed-malformed and deny-feed-future; a feed that is stale is made, and denies.
 func (p Policy) Feed(raw []byte, signed evidence.Claim, now time.Time) (Feed, error) {
-	refuse := func(code reason.Code, expected, found, next string) (Feed, error) {
-		return Feed{}, &reason.Error{Code: code, What: "believe the deny feed " + p.feed.file, Expected: expected, Found: found, Next: next}
-	}
 	sum := digest.FromBytes(raw)
-	who := clip(signed.Signer().String())
 	switch {
 	case p.feed.file == "":
-		return refuse(reason.DecisionInput, "a policy with a denyFeed", "none", "")
+		return p.noFeed(reason.DecisionInput, "a policy with a denyFeed", "none", "")
 	case signed.Zero() || signed.Subject() != sum:
-		return refuse(reason.DenyFeedTampered, "a signature over "+sum.String(), "over "+signed.Subject().String(), "bring the feed anew, with its signature")
+		return p.noFeed(reason.DenyFeedTampered, "a signature over "+sum.String(), "over "+signed.Subject().String(), "bring the feed anew, with its signature")
 	case signed.PredicateType() != "": // of an image's signature, which has no statement, too
-		return refuse(reason.DenyFeedUnsigned, "a signature over the file's bytes", "an attestation of type "+clip(signed.PredicateType())+" by "+who,
+		return p.noFeed(reason.DenyFeedUnsigned, "a signature over the file's bytes", "an attestation of type "+clip(signed.PredicateType())+" by "+clip(signed.Signer().String()),
 			"ztlaunch sign --key KEY deny:"+reason.Word(p.feed.file))
-	case !p.SignsFeed(signed.Signer()):
-		return refuse(reason.DenyFeedWrongIdentity, "a signature by "+words(names(p.feed.by)), who, "bring the feed of "+words(names(p.feed.by)))
+	}
+	return p.feedBy(raw, signed.Signer(), now)
+}
+
+// feedBy believes the feed's bytes, which somebody signed.
+func (p Policy) feedBy(raw []byte, by evidence.Signer, now time.Time) (Feed, error) {
+	if !p.SignsFeed(by) {
+		return p.noFeed(reason.DenyFeedWrongIdentity, "a signature by "+words(names(p.feed.by)), clip(by.String()), "bring the feed of "+words(names(p.feed.by)))
 	}
 	feed, err := ParseFeed(raw, p.feed.file)
 	if err != nil {
@@ -137,13 +140,17 @@ func (p Policy) Feed(raw []byte, signed evidence.Claim, now time.Time) (Feed, er
 	}
 	const skew = 5 * time.Minute // between two honest clocks
 	if feed.Issued.After(now.Add(skew)) {
-		return refuse(reason.DenyFeedFuture, "a feed issued by "+stamp(now.Add(skew)), "issued "+stamp(feed.Issued), "compare this host's clock with another")
+		return p.noFeed(reason.DenyFeedFuture, "a feed issued by "+stamp(now.Add(skew)), "issued "+stamp(feed.Issued), "compare this host's clock with another")
 	}
 	if end := feed.Issued.Add(p.feed.maxAge); p.feed.maxAge > 0 && end.Before(feed.Until) {
 		feed.Until = end
 	}
-	feed.Signer, feed.policy = signed.Signer(), p.sum
+	feed.Signer, feed.policy = by, p.sum
 	return feed, nil
+}
+
+func (p Policy) noFeed(code reason.Code, expected, found, next string) (Feed, error) {
+	return Feed{}, &reason.Error{Code: code, What: "believe the deny feed " + p.feed.file, Expected: expected, Found: found, Next: next}
 }
 
 // title names the feed in findings.

@@ -89,7 +89,7 @@ func (e *evaluation) floor(r rule, met []basis) {
 			e.versions(f, []string{v}, ok)
 		} else {
 			f.What = "version by the tag that was built"
-			refs, ok := refs(met)
+			refs, ok := r.refs(met)
 			e.versions(f, refs, ok)
 		}
 	}
@@ -130,9 +130,9 @@ func (e *evaluation) versions(f Finding, found []string, ok bool) {
 
 // refs are the refs that the met claims were built from: of provenance where the
 // rule demands any, else of signatures. ok says that each of them has one.
-func refs(met []basis) (out []string, ok bool) {
+func (r rule) refs(met []basis) (out []string, ok bool) {
 	from := signature
-	if slices.ContainsFunc(met, func(s basis) bool { return s.word == provenance }) {
+	if slices.ContainsFunc(r.demands, func(d demand) bool { return d.word == provenance }) {
 		from = provenance
 	}
 	ok = true

@@ -2,7 +2,9 @@ package policy
 
 import (
 	"slices"
+	"time"
 
+	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -41,28 +43,50 @@ func (r Rehearsal) Alone() string {
 	return where
 }
 
-// Rehearse asks what Evaluate would say. Claims may be of evidence.Suppose, which
-// Evaluate itself refuses.
+// Rehearse asks what Evaluate would say. Claims may be of evidence.Suppose, the
+// layout of steps.Suppose and the deny feed of SupposeFeed, all of which Evaluate
+// itself refuses.
 func Rehearse(p Policy, in Input) Rehearsal {
 	in.rehearsal = true
 	d := Evaluate(p, in)
 	return Rehearsal{d.Allowed(), d.Findings()}
 }
 
+// SupposeFeed makes a deny feed that is believed as Feed would if somebody had signed
+// it: with its codes, but deny-feed-tampered and deny-feed-unsigned. It is marked for
+// good, and whatever decides for real refuses it.
+func (p Policy) SupposeFeed(raw []byte, by evidence.Signer, now time.Time) (Feed, error) {
+	if p.feed.file == "" {
+		return Feed{}, &reason.Error{Code: reason.DecisionInput, What: "suppose a deny feed", Expected: "a policy with a denyFeed", Found: "none"}
+	}
+	feed, err := p.feedBy(raw, by, now)
+	if err != nil {
+		return Feed{}, err
+	}
+	feed.supposed = true
+	return feed, nil
+}
+
+// Supposed says that SupposeFeed made the feed: nobody signed it.
+func (feed Feed) Supposed() bool { return feed.supposed }
+
 // Condition is one thing in a policy that can deny, or one rule that can admit.
 type Condition struct {
 	Where string // as in Finding.Rule: "images[0].require[1].provenance", "images[0].until", "deny"
-	Rule  string // the rule that it belongs to: "images[0]"; "" for deny
+	Rule  string // the rule that it belongs to: "images[0]"; "" for deny and denyFeed
 	Line  int
 }
 
 // Conditions are everything in the policy that can deny, in the order of the
-// file: the deny list, and of each rule its digests, until, formats and minimum
+// file: the deny list, the deny feed, and of each rule its digests, until, formats and minimum
 // and its demands. Digests can where no rule without digests admits the same name; of several
 // rules that adopt one name, it is the last one that a Finding names.
 func (p Policy) Conditions() (out []Condition) {
 	if len(p.deny) > 0 {
 		out = append(out, Condition{"deny", "", p.place("deny").Line})
+	}
+	if p.feed.file != "" {
+		out = append(out, Condition{"denyFeed", "", p.feed.line})
 	}
 	for _, r := range p.rules {
 		for _, c := range []struct {

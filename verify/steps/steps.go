@@ -90,13 +90,14 @@ type Step struct {
 }
 
 // Outcome is a layout whose steps were all done as it prescribes. Only Check
-// makes one; the zero value says nothing.
+// makes one, and Suppose one that is marked; the zero value says nothing.
 type Outcome struct {
 	layout   digest.Digest
 	signers  []string
 	steps    []Step
 	products map[string]digest.Digest
 	until    time.Time
+	supposed bool // by Suppose, which proves nothing
 }
 
 // Zero says that nothing was proved.
