@@ -35,11 +35,11 @@ type Feed struct {
 	supposed     bool                 // by SupposeFeed: nobody signed it
 }
 
-// deniedSigner is a key, or a certificate name of one issuer.
+// deniedSigner is a key, or a certificate name of one issuer or private authority.
 type deniedSigner struct {
-	key, issuer, san string
-	since            time.Time // zero = whatever they signed
-	reason           string
+	key, authority, issuer, san string
+	since                       time.Time // zero = whatever they signed
+	reason                      string
 }
 
 // deniedLog is a transparency log.
@@ -56,8 +56,11 @@ func (d deniedSigner) is(s evidence.Signer) bool {
 	}
 	first, rest, wild := strings.Cut(d.san, "*")
 	got, ok := strings.CutPrefix(s.SAN, first)
-	if d.issuer != s.Issuer || !ok || !wild {
-		return d.issuer == s.Issuer && d.san == s.SAN
+	if d.authority != s.Authority || d.issuer != s.Issuer {
+		return false
+	}
+	if !ok || !wild {
+		return d.san == s.SAN
 	}
 	for {
 		part, more, again := strings.Cut(rest, "*")

@@ -46,11 +46,12 @@ type feedDigest struct {
 }
 
 type feedSigner struct {
-	Key    string    `json:"key"`
-	Issuer string    `json:"issuer"`
-	SAN    string    `json:"san"`
-	Since  time.Time `json:"since"`
-	Reason string    `json:"reason"`
+	Key       string    `json:"key"`
+	Authority string    `json:"authority"`
+	Issuer    string    `json:"issuer"`
+	SAN       string    `json:"san"`
+	Since     time.Time `json:"since"`
+	Reason    string    `json:"reason"`
 }
 
 type feedCertificate struct {
@@ -151,15 +152,13 @@ func (feed *Feed) fill(f feedFile) error {
 		feed.Denied[d.Digest] = d.Reason
 	}
 	for i, s := range f.Signers {
-		sum, key := strings.CutPrefix(s.Key, "sha256:")
-		named := s.Issuer != "" && s.SAN != "" && len(s.Issuer) <= maxNamed && len(s.SAN) <= maxNamed
-		if key && (!hex64(sum) || s.Issuer+s.SAN != "") || !key && (!named || s.Key != "") {
-			return fmt.Errorf("signers[%d]: not either a key, sha256: and 64 lower-case hex digits, or issuer and san", i)
+		if !s.whole() {
+			return fmt.Errorf("signers[%d]: not one of a key, an authority and san, or an issuer and san; key and authority are sha256: and 64 lower-case hex digits", i)
 		}
-		if err := once("signers", i, s.Key+"\n"+s.Issuer+"\n"+s.SAN, s.Reason); err != nil {
+		if err := once("signers", i, s.Key+"\n"+s.Authority+"\n"+s.Issuer+"\n"+s.SAN, s.Reason); err != nil {
 			return err
 		}
-		feed.signers = append(feed.signers, deniedSigner{s.Key, s.Issuer, s.SAN, s.Since.UTC(), s.Reason})
+		feed.signers = append(feed.signers, deniedSigner{s.Key, s.Authority, s.Issuer, s.SAN, s.Since.UTC(), s.Reason})
 	}
 	feed.certificates = make(map[digest.Digest]string, len(f.Certificates))
 	for i, c := range f.Certificates {
@@ -182,6 +181,21 @@ func (feed *Feed) fill(f feedFile) error {
 		feed.logs[l.ID] = deniedLog{l.Since.UTC(), l.Reason}
 	}
 	return nil
+}
+
+// whole says that an entry names somebody in one of the three ways.
+func (s feedSigner) whole() bool {
+	sum := func(id string) bool {
+		hex, ok := strings.CutPrefix(id, "sha256:")
+		return ok && hex64(hex)
+	}
+	if s.Key != "" {
+		return sum(s.Key) && s.Authority+s.Issuer+s.SAN == ""
+	}
+	if s.SAN == "" || len(s.SAN) > maxNamed || len(s.Issuer) > maxNamed {
+		return false
+	}
+	return s.Authority == "" && s.Issuer != "" || sum(s.Authority) && s.Issuer == ""
 }
 
 func hex64(s string) bool {

@@ -162,7 +162,9 @@
 //
 //	{"schema": "ztlaunch.deny/v1", "serial": NUMBER, "issued": TIME, "until": TIME,
 //	 "digests":      [{"digest": "sha256:HEX", "reason": TEXT}],
-//	 "signers":      [{"key": "sha256:HEX" or "issuer": TEXT, "san": TEXT, "since": TIME, "reason": TEXT}],
+//	 "signers":      [{"key": "sha256:HEX", "since": TIME, "reason": TEXT},
+//	                  {"issuer": TEXT, "san": TEXT, "since": TIME, "reason": TEXT},
+//	                  {"authority": "sha256:HEX", "san": TEXT, "since": TIME, "reason": TEXT}],
 //	 "certificates": [{"sha256": HEX, "reason": TEXT}],
 //	 "logs":         [{"id": HEX, "since": TIME, "reason": TEXT}]}
 //
@@ -170,8 +172,9 @@
 // missing, no list names a thing twice, and each entry has a reason of 1 to 1024
 // bytes. digests are those of manifests, indexes, configurations, layers as they are
 // stored or unpacked, and files of models. A signer is a key by its name (see package
-// trust), or the issuer and the name in a certificate, byte for byte but for "*" in the
-// name, which stands for anything: who stole a workflow tags as they like. A certificate is
+// trust), or the issuer, or the private authority by its root's name, and the name in a
+// certificate, byte for byte but for "*" in the name, which stands for anything: who
+// stole a workflow tags as they like. A certificate is
 // named by the SHA-256 of its DER form, and takes everything with it that it may have
 // issued. A log is named by its ID in a trusted root, in hex; a claim does not count
 // when every log that holds it is named, or every witness of its time, and a log that is
