@@ -11,7 +11,9 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/fetch"
+	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/model"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/sign"
 )
 
@@ -35,12 +37,8 @@ func (w world) signModel(ctx context.Context, k sign.Key, ref artifact.Reference
 // attestModel adds a statement about a signed model to DIR.intoto.jsonl.
 func (w world) attestModel(ctx context.Context, k sign.Key, ref artifact.Reference, uri string, predicate json.RawMessage) int {
 	target, about, bundle, err := modelStatement(ctx, k, ref, uri, predicate)
-	var all []byte
 	if err == nil {
-		all, err = fetch.Appended(target, bundle)
-	}
-	if err == nil {
-		err = replaceFile(target, all, 0o644)
+		err = appendBundle(target, bundle)
 	}
 	if err != nil {
 		return w.fail("attest", err)
@@ -53,6 +51,24 @@ func (w world) attestModel(ctx context.Context, k sign.Key, ref artifact.Referen
 		Predicate string        `json:"predicate"`
 		Envelope  digest.Digest `json:"envelope"`
 	}{header{"ztlaunch.attached/v1", 0}, ref.Name(), about, uri, digest.FromBytes(bundle)}, "")
+}
+
+// appendBundle adds a line to a file of bundles. A lock on its folder keeps two
+// writers of this program apart, of which one would lose the other's line.
+func appendBundle(target string, bundle []byte) error {
+	folder, err := file.Folder(filepath.Dir(target))
+	if err == nil {
+		defer folder.Close()
+		err = file.Lock(folder, false, true)
+	}
+	if err != nil {
+		return &reason.Error{Code: reason.FileUnwritable, What: "lock the folder of " + target, Err: err}
+	}
+	all, err := fetch.Appended(target, bundle)
+	if err != nil {
+		return err
+	}
+	return replaceFile(target, all, 0o644)
 }
 
 // modelStatement signs a statement whose subject is the model that its signature is
