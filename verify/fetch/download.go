@@ -178,7 +178,13 @@ func each(ctx context.Context, n int, job func(context.Context, int) error) erro
 			break
 		}
 		wg.Go(func() {
-			defer func() { <-slots }()
+			defer func() {
+				if fault := recover(); fault != nil {
+					errs[i] = reason.Panicked("fetch", fault)
+					once.Do(func() { first = errs[i]; cancel() })
+				}
+				<-slots
+			}()
 			if errs[i] = job(ctx, i); errs[i] != nil {
 				once.Do(func() { first = errs[i]; cancel() })
 			}

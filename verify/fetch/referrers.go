@@ -33,7 +33,14 @@ func (r *registry) referrers(ctx context.Context, subject digest.Digest) ([]refe
 	var legacy []referrer
 	var trouble []Problem
 	var older sync.WaitGroup
-	older.Go(func() { legacy, trouble = r.legacy(ctx, subject) })
+	older.Go(func() {
+		defer func() {
+			if fault := recover(); fault != nil {
+				trouble = append(trouble, Problem{LegacyTag, reason.Panicked("look under older tags", fault)})
+			}
+		}()
+		legacy, trouble = r.legacy(ctx, subject)
+	})
 	list, problems := r.listed(ctx, subject)
 	older.Wait()
 	return append(list, legacy...), append(problems, trouble...)

@@ -43,7 +43,15 @@ func (f folder) hash(ctx context.Context, m manifest, o Options) ([]tree.Entry, 
 	for range min(runtime.GOMAXPROCS(0), len(m.files)) {
 		wg.Go(func() {
 			buf := make([]byte, 1<<20)
+			at := 0
+			defer func() {
+				if fault := recover(); fault != nil {
+					errs[at] = reason.Panicked("hash "+m.files[at].name, fault)
+					stop()
+				}
+			}()
 			for i := range work {
+				at = i
 				if entries[i], errs[i] = f.one(ctx, m.files[i], buf, o.Read); errs[i] != nil {
 					stop()
 				}

@@ -130,3 +130,10 @@ func Of(err error) (*Error, bool) {
 	}
 	return nil, false
 }
+
+// Panicked is the refusal for what recover found. A goroutine that another waits for
+// hands it over: nobody could catch it there, and Go would end the process with a
+// status that means something else.
+func Panicked(what string, fault any) *Error {
+	return &Error{Code: InternalFault, What: what, Found: fmt.Sprint(fault)}
+}

@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"fmt"
 	"unsafe"
 
 	"github.com/ztlaunch/ztlaunch/verify/reason"
@@ -24,7 +23,7 @@ func Open(raw []byte) (Tree, error) {
 		defer close(late.done)
 		defer func() {
 			if fault := recover(); fault != nil {
-				late.err = &reason.Error{Code: reason.InternalFault, What: "read tree", Found: fmt.Sprint(fault)}
+				late.err = reason.Panicked("read tree", fault)
 			}
 		}()
 		late.tree, late.err = Decode(raw)

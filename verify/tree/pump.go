@@ -1,6 +1,10 @@
 package tree
 
-import "io"
+import (
+	"io"
+
+	"github.com/ztlaunch/ztlaunch/verify/reason"
+)
 
 // pump reads ahead on a goroutine of its own, so that decompression and hashing
 // run side by side.
@@ -40,6 +44,11 @@ func newPump(r io.Reader) *pump {
 
 func (p *pump) run(r io.Reader) {
 	defer close(p.done)
+	defer func() {
+		if fault := recover(); fault != nil {
+			p.hand(chunk{err: reason.Panicked("read layer", fault)})
+		}
+	}()
 	for {
 		var buf []byte
 		select {
@@ -61,14 +70,19 @@ func (p *pump) run(r io.Reader) {
 			default:
 			}
 		}
-		select {
-		case p.full <- c:
-		case <-p.quit:
+		if !p.hand(c) || c.err != nil {
 			return
 		}
-		if c.err != nil {
-			return
-		}
+	}
+}
+
+// hand gives a chunk to the reader; false if that is gone.
+func (p *pump) hand(c chunk) bool {
+	select {
+	case p.full <- c:
+		return true
+	case <-p.quit:
+		return false
 	}
 }
 
