@@ -156,6 +156,10 @@ race: ## the same under the race detector
 fuzz: setup ## run each fuzz target for FUZZTIME (5s)
 	@.ci/fuzz.sh $(FUZZTIME)
 
+.PHONY: corpus
+corpus: setup ## keep what fuzzing found and nothing kept so far reaches
+	@go run ./.ci/corpus ./sbom ./profiles ./verify/... ./launch/...
+
 .PHONY: check
 check: fmt vet lint race fuzz ## format, vet, lint, build, race tests end to end, short fuzz
 
