@@ -44,7 +44,7 @@ func (s signed) certified(r trust.Root, leaf *x509.Certificate) (proof, error) {
 	if err := s.signature(v); err != nil {
 		return proof{}, s.refuse(reason.SignatureInvalid, "a signature by the certificate's key", "", err)
 	}
-	p := proof{signer: Signer{SAN: san, SANType: kind}, key: key.ID()}
+	p := proof{signer: Signer{SAN: san, SANType: kind}, key: key.ID(), begun: leaf.NotBefore.UTC()}
 	if err := s.observed(&p, r, keyVerifier{}); err != nil {
 		return proof{}, err
 	}

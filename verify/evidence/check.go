@@ -87,6 +87,7 @@ type proof struct {
 
 	witnesses    []Witness
 	certificates []digest.Digest
+	begun        time.Time // of the signer's certificate
 }
 
 // witnessed is a verified time and who vouches for it.
@@ -124,7 +125,7 @@ func (e Envelope) claim(r trust.Root, subject digest.Digest, message []byte, now
 			}
 		}
 	}
-	c := Claim{signer: p.signer, subject: subject, key: p.key, witnesses: p.witnesses, certificates: p.certificates, envelope: e.sum, legacy: e.legacy != nil}
+	c := Claim{signer: p.signer, subject: subject, key: p.key, witnesses: p.witnesses, certificates: p.certificates, begun: p.begun, envelope: e.sum, legacy: e.legacy != nil}
 	if len(p.times) > 0 {
 		first := slices.MinFunc(p.times, func(a, b witnessed) int {
 			return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.source, b.source))
@@ -224,7 +225,7 @@ func (s signed) keyless(r trust.Root) (proof, error) {
 	if err != nil {
 		return proof{}, s.diagnose(material, err)
 	}
-	p := proof{signer: signer}
+	p := proof{signer: signer, begun: leaf.NotBefore.UTC()}
 	key, err := trust.NewKey(leaf.PublicKey)
 	if err != nil {
 		return proof{}, s.refuse(reason.CertificateUntrusted, "a certificate for a key that is strong enough", "", err)

@@ -111,6 +111,7 @@ type Claim struct {
 	supposed      bool // by Suppose, which proves nothing
 	witnesses     []Witness
 	certificates  []digest.Digest
+	begun         time.Time
 	legacy        bool
 }
 
@@ -162,6 +163,11 @@ func (c Claim) Logged() bool { return len(c.Logs()) > 0 }
 // Time is the earliest moment by which the signature is proved to have
 // existed, and who proves it; zero and TimeNone when nobody does.
 func (c Claim) Time() (time.Time, TimeSource) { return c.at, c.source }
+
+// Begun is the start of the signer's certificate, before which nothing was signed by
+// it; zero for a key without one, of which nobody can tell: a log and a timestamp
+// authority prove by when a signature existed, and may be asked again years later.
+func (c Claim) Begun() time.Time { return c.begun }
 
 // Envelope is the digest of the bundle that proves it.
 func (c Claim) Envelope() digest.Digest { return c.envelope }

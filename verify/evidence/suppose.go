@@ -50,14 +50,15 @@ func Suppose(s Supposition) (Claim, error) {
 	if s.Source == TimeTSA {
 		logs = append(logs, Witness{At: s.Time.UTC(), Source: TimeTSA})
 	}
-	key := s.Signer.Key
-	if key == "" { // one for each certificate name
+	key, begun := s.Signer.Key, time.Time{}
+	if key == "" { // one for each certificate name, of a certificate that begins when it signs
+		begun = s.Time.UTC()
 		key = digest.FromString(fmt.Sprintf("%+v", s.Signer)).String()
 	}
 	return Claim{
 		signer: s.Signer, key: key, statementType: read.kind, predicateType: read.predicateType, predicate: read.predicate,
 		subject: s.Subject, subjects: read.subjects, witnesses: logs, at: s.Time.UTC(), source: s.Source,
-		envelope: digest.FromString(fmt.Sprintf("ztlaunch.supposed/v1\n%+v\n%t\n%s", s.Signer, s.Legacy, payload)), supposed: true, legacy: s.Legacy,
+		envelope: digest.FromString(fmt.Sprintf("ztlaunch.supposed/v1\n%+v\n%t\n%s", s.Signer, s.Legacy, payload)), supposed: true, legacy: s.Legacy, begun: begun,
 	}, nil
 }
 

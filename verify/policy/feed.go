@@ -129,12 +129,25 @@ func (p Policy) Feed(raw []byte, signed evidence.Claim, now time.Time) (Feed, er
 		return p.noFeed(reason.DenyFeedUnsigned, "a signature over the file's bytes", "an attestation of type "+clip(signed.PredicateType())+" by "+clip(signed.Signer().String()),
 			"ztlaunch sign --key KEY deny:"+reason.Word(p.feed.file))
 	}
-	return p.feedBy(raw, signed.Signer(), now)
+	times := []time.Time{now}
+	if at, source := signed.Time(); source != evidence.TimeNone {
+		times = []time.Time{at}
+	}
+	for _, w := range signed.Witnesses() {
+		if !w.At.IsZero() {
+			times = append(times, w.At)
+		}
+	}
+	return p.feedBy(raw, signed.Signer(), times, now)
 }
 
-// feedBy believes the feed's bytes, which somebody signed.
-func (p Policy) feedBy(raw []byte, by evidence.Signer, now time.Time) (Feed, error) {
-	if !p.SignsFeed(by) {
+// feedBy believes the feed's bytes, which somebody signed at the times.
+func (p Policy) feedBy(raw []byte, by evidence.Signer, times []time.Time, now time.Time) (Feed, error) {
+	signs := func(id Identity) bool {
+		late := func(t time.Time) bool { return !id.key.Zero() && !id.key.Valid(t) }
+		return len(id.Differences(by)) == 0 && !slices.ContainsFunc(times, late)
+	}
+	if !slices.ContainsFunc(p.feed.by, signs) {
 		return p.noFeed(reason.DenyFeedWrongIdentity, "a signature by "+words(names(p.feed.by)), clip(by.String()), "bring the feed of "+words(names(p.feed.by)))
 	}
 	feed, err := ParseFeed(raw, p.feed.file)

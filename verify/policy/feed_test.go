@@ -360,8 +360,8 @@ func TestMinimumAge(t *testing.T) {
 	}{
 		{"too-young", verifytest.Options{}, "", 72*time.Hour - time.Second, reason.ClaimTooYoung},
 		{"old enough", verifytest.Options{}, "", 72 * time.Hour, ""},
-		{"old enough, not too old", verifytest.Options{}, ", maxAge: 5d", 120 * time.Hour, ""},
-		{"too old", verifytest.Options{}, ", maxAge: 5d", 121 * time.Hour, reason.ClaimTooOld},
+		{"old enough, not too old", verifytest.Options{}, ", maxAge: 5d", 120*time.Hour - time.Minute, ""},
+		{"too old", verifytest.Options{}, ", maxAge: 5d", 120 * time.Hour, reason.ClaimTooOld},
 		{"by an authority, too young", verifytest.Options{Log: verifytest.RekorV2, StampAt: epoch.Add(time.Minute)}, "", 72 * time.Hour, reason.ClaimTooYoung},
 		{"by an authority", verifytest.Options{Log: verifytest.RekorV2, StampAt: epoch.Add(time.Minute)}, "", 72*time.Hour + time.Minute, ""},
 		{"signed in the future", verifytest.Options{}, "", -time.Minute, reason.ClaimTooYoung},
@@ -388,7 +388,7 @@ func TestMinimumAge(t *testing.T) {
 	for text, want := range map[string]bool{
 		image: false,
 		"images: [{match: registry.example/a, require: [{signature: {by: [release], minimumAge: 3d}}]}]\n":                                true,
-		"images: [{match: registry.example/a, require: [{signature: {by: [release], maxAge: 3d}}]}]\n":                                    true,
+		"images: [{match: registry.example/a, require: [{sbom: {by: [release], maxAge: 3d, covers: all}}]}]\n":                            false,
 		"images: [{match: registry.example/a, require: [{vulnerabilities: {by: [release], maxAge: 3d, deny: [critical]}}]}]\n":            false,
 		"images: [{match: registry.example/a, require: [{vulnerabilities: {by: [release], maxAge: 3d, minimumAge: 1d, deny: [low]}}]}]\n": true,
 	} {

@@ -141,7 +141,7 @@ func proposeBuild(b build, s evidence.Signer) string {
 		parts = append(parts, "source: "+scalar(r))
 	}
 	t.builder = githubHosted
-	if level, _ := t.believed(b, s); level > 0 {
+	if level, _ := t.believed(b, s, func(Identity) bool { return true }); level > 0 {
 		parts = append(parts, "builder: "+githubHosted, fmt.Sprintf("level: %d", level))
 	} else {
 		parts = append(parts, "builder: "+scalar(b.builder))

@@ -219,7 +219,7 @@ func (p *parser) attributes(root object) verdict {
 
 // attested holds an attestation of any type against the demand: a known type is
 // read whole, and its result is a good one; then the condition.
-func (d demand) attested(c evidence.Claim, now time.Time) (out []fault) {
+func (d demand) attested(c evidence.Claim, at, now time.Time) (out []fault) {
 	v, err := read(c.PredicateType(), c.Predicate())
 	switch {
 	case err != nil:
@@ -229,5 +229,5 @@ func (d demand) attested(c evidence.Claim, now time.Time) (out []fault) {
 	case v.failed != "":
 		out = []fault{{reason.AttestationFailed, "a result that is good", v.failed, "mend what failed, and attest anew"}}
 	}
-	return append(out, d.expression.judge(c, now)...)
+	return append(out, d.expression.judge(c, at, now)...)
 }

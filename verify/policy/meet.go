@@ -174,7 +174,7 @@ func (e *evaluation) judge(d demand, c evidence.Claim) judged {
 	at, source := e.in.Feed.time(c)
 	if d.maxAge > 0 && d.word != vulnerabilities {
 		var f []fault
-		j.until, f = d.tooOld(at, source, e.in.Now)
+		j.until, f = d.tooOld(c, e.in.Now)
 		j.faults = append(j.faults, f...)
 	}
 	logs := e.in.Feed.holding(c)
@@ -191,7 +191,7 @@ func (e *evaluation) judge(d demand, c evidence.Claim) judged {
 			j.faults = append(j.faults, files(model.Covers(c, e.in.Tree))...)
 		}
 	case provenance:
-		j.faults = append(j.faults, d.build.judge(c)...)
+		j.faults = append(j.faults, d.build.judge(c, func(id Identity) bool { return e.outside(id, c) == nil })...)
 	case bill:
 		coverage, ok := e.in.Coverages[c.Envelope()]
 		if !ok {
@@ -210,22 +210,9 @@ func (e *evaluation) judge(d demand, c evidence.Claim) judged {
 		j.until, f = d.scanned(c, e.in.Now)
 		j.faults = append(j.faults, f...)
 	case attestation:
-		j.faults = append(j.faults, d.attested(c, e.in.Now)...)
+		j.faults = append(j.faults, d.attested(c, at, e.in.Now)...)
 	}
 	return j
-}
-
-// tooOld holds a claim's proved time against maxAge, and says when it ends.
-func (d demand) tooOld(at time.Time, source evidence.TimeSource, now time.Time) (until time.Time, out []fault) {
-	switch age := now.Sub(at); {
-	case source == evidence.TimeNone || at.IsZero():
-		return time.Time{}, []fault{{reason.ClaimUndated, "a time that a log or timestamp authority proves, at most " + span(d.maxAge) + " ago", "no proved time",
-			"sign with a timestamp authority, or remove maxAge"}}
-	case age > d.maxAge:
-		return at.Add(d.maxAge), []fault{{reason.ClaimTooOld, "at most " + span(d.maxAge) + " old at " + stamp(now), span(age) + " old, of " + stamp(at),
-			"sign anew, or maxAge: " + span(age.Truncate(time.Hour)+time.Hour)}}
-	}
-	return at.Add(d.maxAge), nil
 }
 
 // span writes a duration as the policy file does, in whole hours where that is

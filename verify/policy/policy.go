@@ -85,9 +85,13 @@
 // identity with two certificate names. logs is how many distinct transparency logs of the
 // trusted root must hold the signature; a keyless one is in one log at least, whatever logs
 // says, and other signatures need none. maxAge is
-// counted from the time a log or timestamp authority proves, never from the time
-// a signer writes; only for vulnerabilities it is counted from the end of the scan,
-// which the report's signer states. minimumAge is counted from the proved time for
+// counted from a moment before which the claim was not made: the start of its signer's
+// certificate, or of a key what the signed statement says (the end of a build in
+// provenance, the creation of an SBOM, a VSA's and an SVR's time); without either it is
+// refused (claim-undated), and a demand that only keys can meet so is no policy. A log or
+// timestamp authority proves the other bound alone: whoever has an old signature can
+// have it logged or stamped anew. For vulnerabilities it is always counted from the end
+// of the scan, which the report's signer states. minimumAge is counted from the proved time for
 // every demand, and from nothing that the image says: a claim younger than that waits
 // (claim-too-young), one without a proved time never passes. A signature demand is met by cosign's signature predicate
 // (by OpenSSF's for models), never by another attestation of the same signer. Every
@@ -321,12 +325,12 @@ func (p Policy) Authorities() []trust.Authority {
 }
 
 // Keyless reports whether anything needs a Sigstore root: a keyless identity, a
-// demand for transparency logs, or an age that is counted from a proved time.
+// demand for transparency logs, or one for a time that somebody else proves.
 func (p Policy) Keyless() bool {
 	return slices.ContainsFunc(p.identities, func(id Identity) bool { return id.key.Zero() && id.certificate.zero() }) ||
 		slices.ContainsFunc(p.rules, func(r rule) bool {
 			return slices.ContainsFunc(r.demands, func(d demand) bool {
-				return d.logs > 0 || d.minimumAge > 0 || d.maxAge > 0 && d.word != vulnerabilities
+				return d.logs > 0 || d.minimumAge > 0
 			})
 		})
 }

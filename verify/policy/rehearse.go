@@ -59,7 +59,7 @@ func (p Policy) SupposeFeed(raw []byte, by evidence.Signer, now time.Time) (Feed
 	if p.feed.file == "" {
 		return Feed{}, &reason.Error{Code: reason.DecisionInput, What: "suppose a deny feed", Expected: "a policy with a denyFeed", Found: "none"}
 	}
-	feed, err := p.feedBy(raw, by, now)
+	feed, err := p.feedBy(raw, by, []time.Time{now}, now)
 	if err != nil {
 		return Feed{}, err
 	}

@@ -11,7 +11,8 @@ import (
 )
 
 // judge holds provenance against a demand's terms.
-func (t buildTerms) judge(c evidence.Claim) []fault {
+// may says which identities could sign when the claim was signed.
+func (t buildTerms) judge(c evidence.Claim, may func(Identity) bool) []fault {
 	const again = "build with a generator that writes SLSA provenance v1"
 	if !slices.Contains(provenanceTypes, c.PredicateType()) {
 		return []fault{{reason.ProvenanceUnsupported, strings.Join(provenanceTypes, " or "), clip(c.PredicateType()), again}}
@@ -20,11 +21,11 @@ func (t buildTerms) judge(c evidence.Claim) []fault {
 	if err != nil {
 		return []fault{{reason.ProvenanceMalformed, provenanceName(c.PredicateType()), clip(err.Error()), again}}
 	}
-	return t.held(b, c.Signer())
+	return t.held(b, c.Signer(), may)
 }
 
 // held is in which ways a build is not the one that the terms expect.
-func (t buildTerms) held(b build, signer evidence.Signer) (out []fault) {
+func (t buildTerms) held(b build, signer evidence.Signer, may func(Identity) bool) (out []fault) {
 	add := func(code reason.Code, expected, found, next string) {
 		out = append(out, fault{code, expected, clip(found), next})
 	}
@@ -51,7 +52,7 @@ func (t buildTerms) held(b build, signer evidence.Signer) (out []fault) {
 	if t.buildType != "" && b.buildType != t.buildType {
 		add(reason.ProvenanceBuildType, t.buildType, b.buildType, change("buildType", b.buildType, "build as "+t.buildType))
 	}
-	level, why := t.believed(b, signer)
+	level, why := t.believed(b, signer, may)
 	switch {
 	case level == 0:
 		add(reason.ProvenanceBuilder, t.named(), why, change("builder", b.builder, "build with the "+t.named()))
@@ -98,12 +99,12 @@ func (t buildTerms) named() string {
 
 // believed is the SLSA build level up to which the terms believe this signer
 // about this builder, and why; 0 if the builder is another one.
-func (t buildTerms) believed(b build, s evidence.Signer) (level int64, why string) {
+func (t buildTerms) believed(b build, s evidence.Signer, may func(Identity) bool) (level int64, why string) {
 	switch {
 	case t.entry != nil && b.builder != t.entry.id:
 		return 0, "builder " + b.builder
 	case t.entry != nil:
-		if !slices.ContainsFunc(t.entry.by, func(id Identity) bool { return len(id.Differences(s)) == 0 }) {
+		if !slices.ContainsFunc(t.entry.by, func(id Identity) bool { return len(id.Differences(s)) == 0 && may(id) }) {
 			return 0, "builder " + b.builder + " according to " + s.String() + ", whom builders: does not believe about it"
 		}
 		return t.entry.level, "as builders: says of " + t.entry.name

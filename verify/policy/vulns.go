@@ -160,7 +160,7 @@ func (d demand) scanned(c evidence.Claim, now time.Time) (until time.Time, out [
 }
 
 // judge evaluates the condition of an attestation demand.
-func (x expression) judge(c evidence.Claim, now time.Time) []fault {
+func (x expression) judge(c evidence.Claim, at, now time.Time) []fault {
 	if x.program.Zero() {
 		return nil
 	}
@@ -176,7 +176,7 @@ func (x expression) judge(c evidence.Claim, now time.Time) []fault {
 	st.Signer = cel.Signer{Key: signer.Key, Issuer: signer.Issuer, SAN: signer.SAN, SANType: signer.SANType,
 		Repository: signer.SourceRepositoryURI, Ref: signer.SourceRepositoryRef, Workflow: signer.BuildConfigURI,
 		Trigger: signer.BuildTrigger, Runner: signer.RunnerEnvironment}
-	st.SignedAt, _ = c.Time()
+	st.SignedAt = at
 	held, err := x.program.Holds(st, now)
 	switch {
 	case errors.Is(err, cel.ErrCost):
