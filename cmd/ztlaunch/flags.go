@@ -138,6 +138,9 @@ func readRegular(name string, limit int64) ([]byte, error) {
 	return readOpened(name, limit, file.Reached)
 }
 
+// plainFile opens a file that is no link.
+func plainFile(name string) (*os.File, error) { return file.Plain(name, os.O_RDONLY) }
+
 func readOpened(name string, limit int64, open func(string) (*os.File, error)) ([]byte, error) {
 	unreadable := func(found string, err error) error {
 		return &reason.Error{Code: reason.FileUnreadable, What: "read " + name,

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -47,17 +48,10 @@ func openResult(flag, to string) (*result, error) {
 		}
 		return &result{file: f}, nil
 	}
-	if lst, err := os.Lstat(to); err == nil && lst.Mode()&os.ModeSymlink != 0 {
-		if st, err := os.Stat(to); err != nil || st.Mode().IsRegular() { // which of the two is meant is not guessed
-			leads, _ := os.Readlink(to)
-			return nil, &reason.Error{Code: reason.FileUnwritable, What: "open " + flag + " " + to, Expected: "a file, or none yet",
-				Found: "a symbolic link to " + leads, Next: "name the file itself, or remove the link"}
-		}
-	}
-	if st, err := os.Stat(to); err == nil && !st.Mode().IsRegular() { // a pipe or a device is written to, never replaced
-		f, err := os.OpenFile(to, os.O_WRONLY|syscall.O_NONBLOCK, 0) // a pipe that nobody reads is an error
+	if st, err := os.Lstat(to); err == nil && !st.Mode().IsRegular() { // a pipe or a device is written to, never replaced
+		f, err := special(to, st)
 		if err != nil {
-			return fail("a file that can be written", err)
+			return fail("a file that can be written, or none yet", err)
 		}
 		return &result{file: f}, nil
 	}
@@ -76,6 +70,32 @@ func openResult(flag, to string) (*result, error) {
 		return fail("a file in a writable folder", err)
 	}
 	return r, nil
+}
+
+// special opens what is no regular file, as it was seen. Who else may write to the
+// folder may have put a link there, which is followed nowhere but below /dev.
+func special(name string, seen os.FileInfo) (*os.File, error) {
+	if seen.Mode()&os.ModeSymlink != 0 {
+		at, err := filepath.Abs(name)
+		if err == nil && strings.HasPrefix(at, "/dev/") {
+			seen, err = os.Stat(name)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if mode := seen.Mode(); mode.IsRegular() || mode&os.ModeSymlink != 0 {
+			leads, err := os.Readlink(name)
+			return nil, errors.Join(fmt.Errorf("a symbolic link to %s", leads), err)
+		}
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|syscall.O_NONBLOCK, 0) // a pipe that nobody reads is an error
+	if err != nil {
+		return nil, err
+	}
+	if is, err := f.Stat(); err != nil || !os.SameFile(seen, is) {
+		return nil, errors.Join(errors.New("another file than a moment ago"), err, f.Close())
+	}
+	return f, nil
 }
 
 // descriptor is N of fd:N and of the names that a shell's user knows it by: what is

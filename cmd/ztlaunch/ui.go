@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/ztlaunch/ztlaunch/verify/reason"
+	"github.com/ztlaunch/ztlaunch/verify/report"
 )
 
 // help prints every verb in one screen.
@@ -167,18 +169,26 @@ func asFailure(err error, exit int) failure {
 
 // writeJSON writes one value, and reports a closed or full output.
 func writeJSON(out io.Writer, v any) error {
-	enc := json.NewEncoder(out)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := out.Write(report.Unsigned(b.Bytes()))
+	return err
 }
 
 // maxSaid bounds one line that is said about others' text, in bytes.
 const maxSaid = 2000
 
-// clean replaces what could move a terminal's cursor or hide text, and cuts what would
-// fill the screen.
+// clean replaces what could move a terminal's cursor or hide text, parts what a CI
+// runner takes for a command, and cuts what would fill the screen.
 func clean(s string) string {
+	for strings.Contains(s, "##") {
+		s = strings.ReplaceAll(s, "##", "# #")
+	}
 	if len(s) > maxSaid {
 		s = s[:maxSaid] + "..."
 	}

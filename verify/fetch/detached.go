@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ztlaunch/ztlaunch/verify/content"
+	"github.com/ztlaunch/ztlaunch/verify/file"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
@@ -21,17 +23,9 @@ func Detached(paths ...string) ([]Attachment, error) {
 	var all []Attachment
 	for _, path := range paths {
 		raw, err := readFile(path, MaxEvidence)
+		bundles, err := bundlesOf(path, raw, err)
 		if err != nil {
-			code := reason.EvidenceUnreadable
-			if errors.Is(err, errTooLarge) {
-				code = reason.EvidenceTooLarge
-			}
-			return nil, &reason.Error{Code: code, What: "read evidence " + path,
-				Expected: fmt.Sprintf("a readable file of at most %d bytes", MaxEvidence), Err: err}
-		}
-		bundles := split(raw)
-		if len(bundles) > maxReferrers {
-			return nil, refuse(reason.EvidenceTooMany, "read evidence "+path, fmt.Sprintf("at most %d bundles", maxReferrers), fmt.Sprint(len(bundles)))
+			return nil, err
 		}
 		for _, raw := range bundles {
 			all = append(all, Attachment{Where: File, From: path, Digest: digest.FromBytes(raw), MediaType: bundleType + "+json", Raw: raw})
@@ -40,19 +34,43 @@ func Detached(paths ...string) ([]Attachment, error) {
 	return all, nil
 }
 
+// bundlesOf parts what was read of a file of evidence, if it was.
+func bundlesOf(path string, raw []byte, err error) ([][]byte, error) {
+	if err != nil {
+		code := reason.EvidenceUnreadable
+		if errors.Is(err, errTooLarge) {
+			code = reason.EvidenceTooLarge
+		}
+		return nil, &reason.Error{Code: code, What: "read evidence " + path,
+			Expected: fmt.Sprintf("a readable file of at most %d bytes", MaxEvidence), Err: err}
+	}
+	bundles := split(raw)
+	if len(bundles) > maxReferrers {
+		return nil, refuse(reason.EvidenceTooMany, "read evidence "+path, fmt.Sprintf("at most %d bundles", maxReferrers), fmt.Sprint(len(bundles)))
+	}
+	return bundles, nil
+}
+
 // Appended is what a file of evidence is to hold once a bundle was added to it: what
 // Detached reads from it now, byte for byte where a bundle has a line of its own, and
-// the bundle as the last line. The file need not be there yet. Its bounds are
+// the bundle as the last line. The file need not be there yet, and is no link. Its bounds are
 // Detached's, and what is no JSON in it is refused as evidence-unreadable.
 func Appended(path string, bundle []byte) ([]byte, error) {
-	had, err := Detached(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
 	what := "add to evidence " + path
+	var had [][]byte
+	// What is read will lie open to everybody: no link to what does not is followed.
+	if f, err := file.Plain(path, os.O_RDONLY); !errors.Is(err, fs.ErrNotExist) {
+		var raw []byte
+		if err == nil {
+			raw, err = readAll(f, MaxEvidence)
+		}
+		if had, err = bundlesOf(path, raw, err); err != nil {
+			return nil, err
+		}
+	}
 	var out bytes.Buffer
-	for _, a := range append(had, Attachment{Raw: bundle}) {
-		line := bytes.TrimSpace(a.Raw)
+	for _, line := range append(had, bundle) {
+		line = bytes.TrimSpace(line)
 		if !bytes.HasPrefix(line, []byte("{")) || content.CheckJSON("line", line) != nil {
 			return nil, refuse(reason.EvidenceUnreadable, what, "bundles, one per line", "something else")
 		}

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,6 +60,12 @@ func TestAppended(t *testing.T) {
 	if _, err := Detached(at); err == nil {
 		t.Error("a link to nothing is no evidence")
 	}
+	rewrite(t, dir, "private.json", `{"auths": "secret"}`)
+	if err := errors.Join(os.Remove(at), os.Symlink("private.json", at)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Appended(at, []byte(`{"b":2}`)) // what it leads to would lie open to everybody
+	wantCode(t, err, reason.EvidenceUnreadable)
 }
 
 // FuzzAppended reads back what was there and what was added, or refuses.

@@ -234,6 +234,11 @@ func readFile(path string, max int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return readAll(f, max)
+}
+
+// readAll reads an open file of at most max bytes, and closes it.
+func readAll(f *os.File, max int64) ([]byte, error) {
 	defer f.Close()
 	raw, err := io.ReadAll(io.LimitReader(f, max+1))
 	if err == nil && int64(len(raw)) > max {

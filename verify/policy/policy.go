@@ -175,7 +175,8 @@
 // Times are RFC 3339, until is after issued, serial is 1 to 2^53-1. Each list may be
 // missing, no list names a thing twice, and each entry has a reason of 1 to 1024
 // bytes. digests are those of manifests, indexes, configurations, layers as they are
-// stored or unpacked, and files of models. A signer is a key by its name (see package
+// stored or unpacked, and files of models; an index denies what is resolved through it,
+// and not a manifest of it that is asked for by itself. A signer is a key by its name (see package
 // trust), or the issuer, or the private authority by its root's name, and the name in a
 // certificate, byte for byte but for "*" in the name, which stands for anything: who
 // stole a workflow tags as they like. A certificate is

@@ -322,10 +322,10 @@ func JSON(all ...Verdict) ([]byte, error) {
 	if err := e.Encode(v); err != nil {
 		return nil, fmt.Errorf("write verdict: %w", err)
 	}
-	return unsigned(b.Bytes()), nil
+	return Unsigned(b.Bytes()), nil
 }
 
-// unsigned writes the second of two number signs in a JSON text as an escape, which
+// Unsigned writes the second of two number signs in a JSON text as an escape, which
 // means the same: a runner takes ##[...] and ##vso[...] anywhere in its output for a
 // command.
-func unsigned(raw []byte) []byte { return bytes.ReplaceAll(raw, []byte("##"), []byte("#\\u0023")) }
+func Unsigned(raw []byte) []byte { return bytes.ReplaceAll(raw, []byte("##"), []byte("#\\u0023")) }

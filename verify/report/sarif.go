@@ -136,7 +136,7 @@ func SARIF(base string, all ...Verdict) ([]byte, error) {
 	if err := e.Encode(sarifLog{"https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json", "2.1.0", []sarifRun{run}}); err != nil {
 		return nil, fmt.Errorf("write SARIF: %w", err)
 	}
-	return unsigned(b.Bytes()), nil
+	return Unsigned(b.Bytes()), nil
 }
 
 // rules describes each code once, sorted.

@@ -1,5 +1,7 @@
 package trust
 
+import "slices"
+
 // Effect is what putting one root in another's place does to a part.
 type Effect string
 
@@ -49,7 +51,12 @@ func Diff(from, to []Part) []Change {
 	}
 	for j, b := range to {
 		if was[j] == 0 {
-			all = append(all, Change{Effect: Added, Part: b})
+			// A second entry for what is in force opens it beside the first one's window.
+			if i := slices.IndexFunc(from, func(a Part) bool { return a.content == b.content }); i >= 0 {
+				all = append(all, Change{Widened, b, from[i]})
+			} else {
+				all = append(all, Change{Effect: Added, Part: b})
+			}
 			continue
 		}
 		a := from[was[j]-1]

@@ -196,4 +196,12 @@ func TestDiff(t *testing.T) {
 	if len(all) != 2 || all[0].Effect != Removed || all[1].Effect != Added {
 		t.Errorf("a log at another URL: %+v", all)
 	}
+	// A second entry for an authority in force opens what the first one closed.
+	was := parts(t, whole)
+	again := was[0]
+	again.Until = time.Time{}
+	all = Diff(was, append(slices.Clone(was), again))
+	if len(all) != 1 || all[0].Effect != Widened || !all[0].Rewinds() {
+		t.Errorf("an authority once more, without an end: %+v", all)
+	}
 }

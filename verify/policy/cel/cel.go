@@ -13,7 +13,8 @@
 //	                what the certificate says: URLs and words as it holds them, workflow
 //	                the one that was started; "" for a key and for what it does not say
 //	now             the time of the decision
-//	signedAt        the proved time of the signature, or the zero time
+//	signedAt        by when the signature is proved to have existed, or the zero time; it
+//	                bounds no age: whoever has an old signature can have it seen anew
 //
 // All but predicate are typed: a mistyped name, or a comparison of a text with a
 // number, does not compile. Only the two keys of a subject are looked up as it runs.
