@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -133,13 +132,15 @@ func (w world) policies() []string {
 
 // nextPolicy is how a first policy comes to be.
 func nextPolicy(refs []artifact.Reference) string {
-	i := slices.IndexFunc(refs, func(r artifact.Reference) bool { return r.Kind() == artifact.Image })
-	if i < 0 {
+	if len(refs) == 0 {
 		return "ztlaunch help policy"
 	}
-	word := reason.Word(refs[i].String())
-	return "ztlaunch policy init " + word + " shows who signed it (with --key KEY.pub, if it is signed by a key), and --write believes them; if nobody signed it: ztlaunch adopt " +
-		word + " --as NAME"
+	word := reason.Word(refs[0].String())
+	unsigned := "ztlaunch sign --key KEY " + word
+	if refs[0].Kind() == artifact.Image {
+		unsigned = "ztlaunch adopt " + word + " --as NAME"
+	}
+	return policy.Proposal(refs[0], "") + " shows who signed it (with --key KEY.pub, if it is signed by a key), and --write believes them; if nobody signed it: " + unsigned
 }
 
 func orElse(places []string) string {
@@ -246,6 +247,22 @@ func readRef(word string) (artifact.Reference, error) {
 				Expected: "./ before a path, or the whole name of an image", Found: "what may be " + path + " here, or an image",
 				Next: reason.Word(scheme+":./"+path) + ", or " + ref.String()}
 		}
+	}
+	return ref, nil
+}
+
+// kindRef is parseRef of a word by whose rules --kind says an image is judged.
+func kindRef(word, as, kind string) (artifact.Reference, error) {
+	ref, err := parseRef(word, as)
+	switch {
+	case err != nil:
+		return artifact.Reference{}, err
+	case kind != "image" && kind != "server":
+		return artifact.Reference{}, wrong("read --kind "+kind, "image or server; a model is model:DIR", "--kind image, or --kind server")
+	case kind == "server" && ref.Kind() == artifact.Image:
+		return ref.As(artifact.MCP), nil
+	case kind == "server":
+		return artifact.Reference{}, wrong("read "+word+" with --kind server", "an image", "drop --kind")
 	}
 	return ref, nil
 }

@@ -69,7 +69,7 @@ func ExplainName(p Policy, ref artifact.Reference) ([]Explanation, error) {
 	}
 	if out == nil {
 		return nil, &reason.Error{Code: reason.PolicyNoMatch, What: "explain " + ref.String(), Expected: "a rule whose match is " + ref.Name(),
-			Found: fmt.Sprintf("none of %d", len(p.rules)), Next: "ztlaunch policy init " + reason.Word(ref.String())}
+			Found: fmt.Sprintf("none of %d", len(p.rules)), Next: p.or(ref, Proposal(ref, ""))}
 	}
 	return out, x.err
 }

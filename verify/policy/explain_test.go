@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/ztlaunch/ztlaunch/verify/artifact"
@@ -89,5 +91,51 @@ func TestExplainPlace(t *testing.T) {
 		if e, ok := reason.Of(err); !ok || e.Code != reason.PolicyNoMatch || all != nil || e.Next != "ztlaunch policy init "+ref.String() {
 			t.Errorf("%q: %v, %v", name, all, err)
 		}
+	}
+}
+
+// TestProposal: what is proposed for a name that no rule has, as it is typed.
+func TestProposal(t *testing.T) {
+	doc := ids + "models: [{match: models/**, require: [{signature: {by: [release]}}]}]\nimages: [{match: registry.example/a, require: [{signature: {by: [release]}}]}]\n"
+	p, err := Parse([]byte(doc), "policy.yaml", keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		word, as string
+		server   bool
+		want     string
+	}{
+		{"registry.example/b", "", false, "ztlaunch policy init registry.example/b:latest"},
+		{"registry.example/b", "", true, "ztlaunch policy init --kind server registry.example/b:latest"},
+		{"oci-layout:./agent.d", "localhost/agent", false, "ztlaunch policy init oci-layout:./agent.d"},
+		{"oci-layout:./my agent", "registry.example/mine", false, "ztlaunch policy init 'oci-layout:./my agent' --as registry.example/mine"},
+		{"model:./small", "small", false, "--as models/small, if that is what the policy calls it; or ztlaunch policy init model:./small"},
+		{"model:../task/models/small", "small", false, "--as models/small, if that is what the policy calls it; or ztlaunch policy init model:../task/models/small"},
+		{"model:./other/small", "x/y", false, "--as models/y, if that is what the policy calls it; or ztlaunch policy init model:./other/small --as x/y"},
+	} {
+		ref, err := artifact.Parse(c.word)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.as != "" {
+			ref = ref.Named(c.as)
+		}
+		if c.server {
+			ref = ref.As(artifact.MCP)
+		}
+		_, err = ExplainName(p, ref)
+		if e, ok := reason.Of(err); !ok || e.Code != reason.PolicyNoMatch || e.Next != c.want {
+			t.Errorf("%s as %q: %v, want next %q", c.word, c.as, err, c.want)
+		}
+	}
+}
+
+// TestProposalAdopted: under another policy than the one that adopt wrote to.
+func TestProposalAdopted(t *testing.T) {
+	s := loadScene(t, "testdata/evaluate/policy-no-match.txtar")
+	s.in.Places = map[digest.Digest]string{s.in.Claims[0].Envelope(): "adopt"}
+	if f := Evaluate(s.policy, s.in).Findings(); f[len(f)-1].Code != reason.PolicyNoMatch || !strings.HasPrefix(f[len(f)-1].Next, "leave --policy out: ") {
+		t.Errorf("%+v", f)
 	}
 }
