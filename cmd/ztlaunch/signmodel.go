@@ -12,13 +12,18 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/fetch"
 	"github.com/ztlaunch/ztlaunch/verify/model"
+	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/sign"
 )
 
 // signModel writes DIR/model.sig.
 func (w world) signModel(ctx context.Context, k sign.Key, ref artifact.Reference, ignore []string) int {
 	target := filepath.Join(ref.Path(), "model.sig")
-	bundle, err := modelBundle(ctx, k, model.Options{Ref: ref, Signature: target, Ignore: ignore})
+	var bundle []byte
+	err := vacant(target, "rm "+reason.Word(target)) // before hours of hashing
+	if err == nil {
+		bundle, err = modelBundle(ctx, k, model.Options{Ref: ref, Signature: target, Ignore: ignore})
+	}
 	if err == nil {
 		err = writeNew(target, bundle, 0o644)
 	}

@@ -169,7 +169,11 @@ func readKey(file string) (trust.Key, error) {
 	if err != nil {
 		return trust.Key{}, err
 	}
-	return trust.ParseKey(raw)
+	k, err := trust.ParseKey(raw)
+	if e, ok := reason.Of(err); ok && e.Code == reason.TrustKeyMalformed && e.Next == "" {
+		e.Next = otherHalf(file, ".key", ".pub")
+	}
+	return k, err
 }
 
 // fetchFlags say where bytes come from.
