@@ -65,7 +65,7 @@ type adopted struct {
 
 func (a adoption) run(ctx context.Context, src, as, expires string, from *fetchFlags) (adopted, error) {
 	d := a.w.dirs()
-	source, err := readRef(src)
+	source, err := parseRef(src, "")
 	if err != nil {
 		return adopted{}, err
 	}

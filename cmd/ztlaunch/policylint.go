@@ -99,7 +99,7 @@ func policyExplain(w world, args []string) int {
 	if word := fs.Arg(0); isPlace(word) {
 		all, err = policy.Explain(p, word)
 	} else {
-		ref, bad := parseRef(word, *as)
+		ref, bad := namedRef(word, *as)
 		if bad != nil {
 			return w.fail("policy", bad)
 		}

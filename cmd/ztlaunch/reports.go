@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -200,6 +201,10 @@ func (f *reportFile) fail(err error) {
 	cause := &reason.Error{Code: reason.ReportUnwritable, What: "write " + f.name, Expected: "a file that can be written", Err: err}
 	if e, ok := reason.Of(err); ok {
 		cause.Found, cause.Err = e.Found, e.Err
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		_, path, _ := strings.Cut(f.name, "=")
+		cause.Next = "mkdir -p " + reason.Word(filepath.Dir(path))
 	}
 	f.err = cause
 }

@@ -193,6 +193,11 @@ func (f *fetchFlags) declare(fs *pflag.FlagSet) {
 // options opens the store and says how to fetch.
 func (f *fetchFlags) options(w world) (fetch.Options, error) {
 	o := fetch.Options{CAFile: f.ca, Evidence: f.evidence, Mirrors: map[string]string{}, Now: w.now()}
+	for _, name := range f.evidence {
+		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+			return o, &reason.Error{Code: reason.FileUnreadable, What: "read evidence " + name, Expected: "a Sigstore bundle", Err: err}
+		}
+	}
 	var ok bool
 	if o.Pull, ok = fetch.ParsePull(cmp.Or(f.pull, "missing")); !ok {
 		return o, wrong("read --pull "+f.pull, "missing, always or never", "")
@@ -271,9 +276,37 @@ func kindRef(word, as, kind string) (artifact.Reference, error) {
 	return ref, nil
 }
 
-// parseRef reads a reference. A folder or archive has no name of its own: it is
-// localhost/NAME, after its last path element, unless --as names it.
+// parseRef is namedRef of what must be there.
 func parseRef(word, as string) (artifact.Reference, error) {
+	ref, err := namedRef(word, as)
+	if err == nil {
+		err = present(ref)
+	}
+	if err != nil {
+		return artifact.Reference{}, err
+	}
+	return ref, nil
+}
+
+// present refuses a path that nothing lies at, before anything else is asked.
+func present(ref artifact.Reference) error {
+	if ref.Path() == "" {
+		return nil
+	}
+	if _, err := os.Stat(ref.Path()); !errors.Is(err, fs.ErrNotExist) {
+		return nil // what else is wrong there, reading it tells
+	}
+	what := "file"
+	if ref.Scheme() == artifact.OCILayout || ref.Scheme() == artifact.ModelDir {
+		what = "folder"
+	}
+	return &reason.Error{Code: reason.FileUnreadable, What: "read " + ref.String(), Expected: "a " + what, Found: "nothing at " + ref.Path(),
+		Next: "name a " + what + " that is there: " + string(ref.Scheme()) + ":./PATH"}
+}
+
+// namedRef reads a reference. A folder or archive has no name of its own: it is
+// localhost/NAME, after its last path element, unless --as names it.
+func namedRef(word, as string) (artifact.Reference, error) {
 	ref, err := readRef(word)
 	if err != nil {
 		return artifact.Reference{}, err
