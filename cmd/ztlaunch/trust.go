@@ -109,6 +109,18 @@ func (f *trustFlags) find(w world, refs []artifact.Reference) (policy.Policy, er
 		Expected: "--policy FILE, " + places[0] + cmp.Or(orElse(places), ""), Found: "none", Next: nextPolicy(refs)}
 }
 
+// words are the flags that were typed, as they are typed again.
+func (f *trustFlags) words() string {
+	words := ""
+	for _, flag := range [][2]string{{"--policy", f.policy}, {"--key", f.key}, {"--certificate-identity", f.identity}, {"--certificate-oidc-issuer", f.issuer},
+		{"--certificate-chain", f.chain}, {"--trusted-root", f.root}} {
+		if flag[1] != "" {
+			words += " " + flag[0] + " " + reason.Word(flag[1])
+		}
+	}
+	return words
+}
+
 // believed is whom the flags name in place of a policy file, for the record.
 func (f *trustFlags) believed() string {
 	switch {

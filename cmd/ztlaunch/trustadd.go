@@ -235,8 +235,12 @@ func follow(was inForce, next successor, replace bool) ([]trust.Change, error) {
 		}
 	}
 	if len(back) > 0 && !next.follows && !replace {
+		shown := ""
+		if !next.record.Signed {
+			shown = "ztlaunch trust diff " + reason.Word(next.record.Source) + " shows it; "
+		}
 		return nil, &reason.Error{Code: reason.TrustRootRewound, What: "put " + next.record.Source + " in force", Expected: "a root that only adds to the one in force, or retires",
-			Found: strings.Join(back, ", "), Next: "ztlaunch trust diff FILE shows it; --replace puts it in force all the same"}
+			Found: strings.Join(back, ", "), Next: shown + "--replace puts it in force all the same"}
 	}
 	return changes, nil
 }
