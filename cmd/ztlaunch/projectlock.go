@@ -205,10 +205,7 @@ func want(words []string, as, kind, task string) ([]wanted, error) {
 		return nil
 	}
 	for _, word := range words {
-		ref, err := parseRef(word, as)
-		if err == nil && kind == "server" {
-			ref = ref.As(artifact.MCP)
-		}
+		ref, err := kindRef(word, as, kind)
 		if err := add(word, ref, err); err != nil {
 			return nil, err
 		}

@@ -260,6 +260,14 @@ func readRef(word string) (artifact.Reference, error) {
 	if err != nil {
 		return artifact.Reference{}, err
 	}
+	switch ref.Scheme() {
+	case artifact.MCPFile, artifact.NPM:
+		return artifact.Reference{}, &reason.Error{Code: reason.ReferenceNotImage, What: "read " + word, Expected: "an image, or model:DIR", Found: "scheme " + string(ref.Scheme()),
+			Next: "a server is an image today: name that, with --kind server for verify, lock and policy init"}
+	case artifact.Receipt:
+		return artifact.Reference{}, &reason.Error{Code: reason.ReferenceNotImage, What: "read " + word, Expected: "an image, or model:DIR", Found: "a receipt, which is about them",
+			Next: "name the image"}
+	}
 	scheme, path, ok := strings.Cut(word, ":")
 	path, _, _ = strings.Cut(path, "@")
 	if ok && ref.Scheme() == artifact.Registry && artifact.Scheme(scheme).Local() {
@@ -274,18 +282,26 @@ func readRef(word string) (artifact.Reference, error) {
 
 // kindRef is parseRef of a word by whose rules --kind says an image is judged.
 func kindRef(word, as, kind string) (artifact.Reference, error) {
+	if err := checkKind(kind); err != nil {
+		return artifact.Reference{}, err
+	}
 	ref, err := parseRef(word, as)
 	switch {
 	case err != nil:
 		return artifact.Reference{}, err
-	case kind != "image" && kind != "server":
-		return artifact.Reference{}, wrong("read --kind "+kind, "image or server; a model is model:DIR", "--kind image, or --kind server")
 	case kind == "server" && ref.Kind() == artifact.Image:
 		return ref.As(artifact.MCP), nil
 	case kind == "server":
 		return artifact.Reference{}, wrong("read "+word+" with --kind server", "an image", "drop --kind")
 	}
 	return ref, nil
+}
+
+func checkKind(kind string) error {
+	if kind == "image" || kind == "server" {
+		return nil
+	}
+	return wrong("read --kind "+kind, "image or server", "--kind server; a model is model:DIR, without --kind")
 }
 
 // parseRef is namedRef of what must be there.
