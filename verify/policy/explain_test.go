@@ -76,7 +76,7 @@ func TestExplainPlace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, place := range []string{"images[1]", "images", "images[0].require[1]", "images[0].require[00]", "models[0]", "images[0].require[0].pin", "images[0].match", ""} {
+	for _, place := range []string{"images[1]", "models", "identities.nobody", "identities[0]", "box", "box.limits", "deny[0]", "images[0].require[1]", "images[0].require[00]", "models[0]", "images[0].require[0].pin", "images[0].match", ""} {
 		all, err := Explain(p, place)
 		if e, ok := reason.Of(err); !ok || e.Code != reason.PolicyPlace || all != nil || !strings.Contains(e.Expected, "images[0]") {
 			t.Errorf("%q: %v, %v", place, all, err)
@@ -90,6 +90,43 @@ func TestExplainPlace(t *testing.T) {
 		all, err := ExplainName(p, ref)
 		if e, ok := reason.Of(err); !ok || e.Code != reason.PolicyNoMatch || all != nil || e.Next != "ztlaunch policy init "+ref.String() {
 			t.Errorf("%q: %v, %v", name, all, err)
+		}
+	}
+}
+
+// TestExplainApart: what is no rule, in the words of the schema.
+func TestExplainApart(t *testing.T) {
+	doc := "identities: {release.key: {key: keys/release.pub, until: 2027-01-01}}\nbuilders: {ci: {id: https://ci.example, by: [release.key], level: 2}}\n" +
+		"images: [{match: registry.example/a, require: [{provenance: {by: [release.key], builder: ci}}]}]\nbox: {limits: {pids: 256}, egress: []}\ndeny: [\"${manifest}\"]\n"
+	p, err := Parse([]byte(expand(t, doc, nil)), "policy.yaml", keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for place, want := range map[string]string{
+		"identities":             "identities.release.key, line 1: Somebody who is believed",
+		"identities.release.key": "  release.key is key sha256:",
+		"builders.ci":            "  level: 2\n",
+		"box":                    "box, line 4: ",
+		"deny":                   "deny, line 5: Digests that nothing admits",
+		"images":                 "images[0].require[0].provenance, line 3",
+	} {
+		all, err := Explain(p, place)
+		said := ""
+		for _, e := range all {
+			said += e.Text()
+			for _, f := range e.Fields {
+				if e.Says == "" || f.Value == "" || f.Why == "" {
+					t.Errorf("%s: %+v says %q", place, f, e.Says)
+				}
+			}
+		}
+		if err != nil || !strings.Contains(said, want) || !IsPlace(place) {
+			t.Errorf("%s: %v, %q, want %q", place, err, said, want)
+		}
+	}
+	for _, word := range []string{"registry.example/images", "boxes", "policy.yaml", "imagesx[0]", "box:1", "box/images", "images.example/a", "images:1"} {
+		if IsPlace(word) {
+			t.Errorf("%s is taken for a place", word)
 		}
 	}
 }
