@@ -22,7 +22,7 @@ func keyVerb(_ context.Context, w world, args []string) int {
 		return w.parsed("key", err)
 	}
 	if fs.NArg() != 1 || fs.Arg(0) != "generate" {
-		return w.fail("key", wrong("read the command", "ztlaunch key generate", ""))
+		return w.fail("key", strange("key", fs.Args(), "generate"))
 	}
 	pass, err := w.passphrase(*passfile, func() string { return w.unlocked() + ", for a key without one; or --passphrase-file FILE" })
 	if err != nil {

@@ -35,7 +35,7 @@ func policyVerb(ctx context.Context, w world, args []string) int {
 	if err := w.parse(fs, "init REF | check FILE... | explain PLACE|REF | test DIR | schema   (each has --help)", args); err != nil {
 		return w.parsed("policy", err)
 	}
-	return w.fail("policy", wrong("read the command", "ztlaunch policy init REF, check FILE, explain PLACE or REF, test DIR, or schema", ""))
+	return w.fail("policy", strange("policy", fs.Args(), "init", "check", "explain", "test", "schema"))
 }
 
 // policyInit proves who signed an image, a model or a server and writes the policy that says so.

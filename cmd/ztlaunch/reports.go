@@ -49,6 +49,7 @@ func (w world) reports(words []string) (reports, error) {
 	paths := map[string]bool{}
 	for _, word := range words {
 		format, path, file := strings.Cut(word, "=")
+		file = file && path != "-" // which is standard output
 		abs, err := filepath.Abs(path)
 		switch {
 		case !slices.Contains(report.Formats(), format):

@@ -61,7 +61,7 @@ func attestVerb(ctx context.Context, w world, args []string) int {
 	var from fetchFlags
 	key := fs.String("key", "", "private key file in cosign's format")
 	passfile := fs.String("passphrase-file", "", "read the passphrase from a file (default: COSIGN_PASSWORD)")
-	kind := fs.String("type", "", "slsaprovenance1, slsaprovenance02, spdxjson, cyclonedx, vuln, openvex, link, custom, or a URI")
+	kind := fs.String("type", "", "slsaprovenance1, slsaprovenance02 or slsaprovenance, spdxjson or spdx, cyclonedx, vuln, openvex, link, custom, or a URI")
 	predicate := fs.String("predicate", "", "the file that holds the predicate")
 	from.declare(fs)
 	if err := w.parse(fs, "--key FILE --type T --predicate FILE REF | model:DIR", args); err != nil {

@@ -63,6 +63,8 @@ func (c Code) Next() string {
 		return "make room, or name another place, and run it again"
 	case family == "registry" || family == "referrers":
 		return "try again, or name a mirror: --registry-mirror REGISTRY=MIRROR"
+	case family == "yaml":
+		return "mend the file at that place"
 	case family == "audit":
 		return "ztlaunch audit verify"
 	}
