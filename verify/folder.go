@@ -24,28 +24,34 @@ import (
 // policy demands something else only. Folder is where the files of the Report's Tree
 // lie; they are read again, and hashed again, by whoever mounts them.
 func Model(ctx context.Context, ref artifact.Reference, in Inputs) (r Report, folder string, err error) {
-	raw, from, err := model.Signature(ref.Path())
+	input, attached, folder, err := folded(ctx, ref, in)
 	if err != nil {
 		return Report{}, "", err
 	}
-	attached, err := beside(ref.Path(), in.Fetch.Evidence)
+	return Report{Artifact: input.Artifact, Tree: input.Tree, Attachments: attached, Claims: input.Claims,
+		Decision: policy.Evaluate(in.Policy, input), Local: true}, folder, nil
+}
+
+// folded is everything about a model that is held against a policy.
+func folded(ctx context.Context, ref artifact.Reference, in Inputs) (input policy.Input, attached []fetch.Attachment, folder string, err error) {
+	raw, from, err := model.Signature(ref.Path())
 	if err != nil {
-		return Report{}, "", err
+		return input, nil, "", err
+	}
+	if attached, err = beside(ref.Path(), in.Fetch.Evidence); err != nil {
+		return input, nil, "", err
 	}
 	found, err := model.Verify(ctx, raw, in.Root, in.Now, model.Options{Ref: ref, Signature: from})
 	if err != nil {
-		return Report{}, "", err
+		return input, nil, "", err
 	}
-	input := policy.Input{Artifact: found.Artifact, Tree: found.Tree, Now: in.Now, Purpose: in.Purpose, Root: in.Root.Digest(), Feed: in.Feed}
+	input = policy.Input{Artifact: found.Artifact, Tree: found.Tree, Now: in.Now, Purpose: in.Purpose, Root: in.Root.Digest(), Feed: in.Feed}
 	input.Places = places(attached)
 	input.Claims, input.Unproved = prove(attached, in.Root, found.Artifact.Subjects(), in.Now)
 	input.Claims = append([]evidence.Claim{found.Claim}, input.Claims...)
 	input.Layout, input.LayoutRefused = layout(in)
-	if input.Coverages, err = coverages(input.Claims, input.Tree, in.Fetch.Store); err != nil {
-		return Report{}, "", err
-	}
-	return Report{Artifact: found.Artifact, Tree: found.Tree, Attachments: attached, Claims: input.Claims,
-		Decision: policy.Evaluate(in.Policy, input), Local: true}, found.Folder, nil
+	input.Coverages, err = coverages(input.Claims, input.Tree, in.Fetch.Store)
+	return input, attached, found.Folder, err
 }
 
 // beside reads the evidence about a model: the file beside it, and those named.

@@ -77,9 +77,13 @@ func Image(ctx context.Context, ref artifact.Reference, in Inputs) (Report, erro
 		Decision: policy.Evaluate(in.Policy, input), Local: found.Local}, nil
 }
 
-// Gather is everything that Image would hold against a policy, for one that is
-// yet to be written.
+// Gather is everything that Image or Model would hold against a policy, for one that
+// is yet to be written.
 func Gather(ctx context.Context, ref artifact.Reference, in Inputs) (policy.Input, error) {
+	if ref.Kind() == artifact.Model {
+		input, _, _, err := folded(ctx, ref, in)
+		return input, err
+	}
 	found, err := fetch.Resolve(ctx, ref, in.Fetch)
 	if err != nil {
 		return policy.Input{}, err

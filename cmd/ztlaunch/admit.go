@@ -69,7 +69,7 @@ func (r *runner) admit(ctx context.Context, d dirs, ref artifact.Reference) (adm
 	if moved := pinned.Digest != "" && pinned.Digest != cmp.Or(report.Artifact.Index(), report.Artifact.Digest()); moved {
 		return admitted{}, r.deny(pinned.Resolves(report.Artifact), nil)
 	}
-	if err := narrowed(report.Artifact); err != nil {
+	if err := narrowed(report.Artifact, r.flags.words()); err != nil {
 		return admitted{}, r.deny(err, nil)
 	}
 	if !report.Decision.Allowed() {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,11 @@ func adoptVerb(ctx context.Context, w world, args []string) int {
 		return w.parsed("adopt", err)
 	}
 	if fs.NArg() != 1 || *as == "" {
-		return w.fail("adopt", wrong("read the command", "ztlaunch adopt SRC --as NAME", "ztlaunch adopt "+strings.Join(fs.Args(), " ")+" --as agent"))
+		src, name := "oci-layout:./DIR", reason.Word(cmp.Or(*as, "agent:1"))
+		if fs.NArg() > 0 {
+			src = reason.Word(fs.Arg(0))
+		}
+		return w.fail("adopt", wrong("read the command", "ztlaunch adopt SRC --as NAME", "ztlaunch adopt "+src+" --as "+name))
 	}
 	a := adoption{w: w, why: *why}
 	made, err := a.run(ctx, fs.Arg(0), *as, *expires, &from)
@@ -65,7 +70,7 @@ type adopted struct {
 
 func (a adoption) run(ctx context.Context, src, as, expires string, from *fetchFlags) (adopted, error) {
 	d := a.w.dirs()
-	source, err := readRef(src)
+	source, err := parseRef(src, "")
 	if err != nil {
 		return adopted{}, err
 	}

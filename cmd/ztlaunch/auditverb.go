@@ -12,7 +12,7 @@ import (
 // auditVerb shows and verifies the log.
 func auditVerb(_ context.Context, w world, args []string) int {
 	fs := newFlags("audit", true)
-	if err := w.parse(fs, "show | verify [--json]", args); err != nil {
+	if err := w.parse(fs, "show | verify [--json]   (show --json prints one JSON object a line)", args); err != nil {
 		return w.parsed("audit", err)
 	}
 	d := w.dirs()
@@ -22,7 +22,7 @@ func auditVerb(_ context.Context, w world, args []string) int {
 	case "verify":
 		return w.verifyAudit(d)
 	}
-	return w.fail("audit", wrong("read the command", "ztlaunch audit show, or ztlaunch audit verify", ""))
+	return w.fail("audit", strange("audit", fs.Args(), "show", "verify"))
 }
 
 func (w world) showAudit(d dirs) int {

@@ -22,6 +22,9 @@ func copyVerb(ctx context.Context, w world, args []string) int {
 		return w.fail("copy", wrong("read the command", "a source and a target", ""))
 	}
 	src, err := readRef(fs.Arg(0))
+	if err == nil {
+		err = present(src)
+	}
 	if err != nil {
 		return w.fail("copy", err)
 	}

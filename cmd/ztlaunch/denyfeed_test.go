@@ -153,7 +153,7 @@ func TestDenyFeed(t *testing.T) {
 		},
 		"malformed": func(w warden) {
 			w.feed(1, `, "images": []`)
-			if a := w.call("zt", "sign", "--json", "--key", w.at("warden.key"), "deny:"+w.at("deny.json")); a.status != 3 || !strings.Contains(a.out, string(reason.DenyFeedMalformed)) {
+			if a := w.call("zt", "sign", "--json", "--key", w.at("warden.key"), "deny:"+w.at("deny.json")); a.status != 2 || !strings.Contains(a.out, string(reason.SignDenyFeed)) {
 				w.t.Errorf("signed: %d %s%s", a.status, a.out, a.err)
 			}
 			if _, err := os.Stat(w.at(sig)); err == nil {

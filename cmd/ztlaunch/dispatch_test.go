@@ -15,7 +15,7 @@ import (
 // A panic ends as a fault of ztlaunch's own, whatever was printed before: 5, and
 // 125 for run, never 0; with --json as one failure that agrees.
 func TestN40PanicIsNoSuccess(t *testing.T) {
-	faults := map[string]int{"verify --audit localhost/a": 5, "adopt oci-layout:./a --as b": 5, "verify --json --audit localhost/a": 5}
+	faults := map[string]int{"verify --audit localhost/a": 5, "adopt localhost/a --as b": 5, "verify --json --audit localhost/a": 5}
 	if runtime.GOOS == "linux" { // elsewhere run looks at nothing
 		faults["run localhost/a"] = 125
 	}

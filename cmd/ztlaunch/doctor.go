@@ -43,6 +43,9 @@ func doctorVerb(ctx context.Context, w world, args []string) int {
 	if err := w.parse(fs, "[--json]", args); err != nil {
 		return w.parsed("doctor", err)
 	}
+	if fs.NArg() > 0 {
+		return w.fail("doctor", wrong("read the command", "no word behind it, found "+fs.Arg(0), "ztlaunch doctor"))
+	}
 	did, inside, unfit := w.inside(host.Quick(), "")
 	if inside {
 		return did

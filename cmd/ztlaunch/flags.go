@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -61,7 +62,12 @@ func (w *world) parse(fs *pflag.FlagSet, usage string, args []string) error {
 	if known := fs.Lookup("json"); known != nil {
 		w.json = known.Value.String() == "true" || err != nil && slices.Contains(args, "--json")
 	}
+	if err != nil && fs.Lookup("report") != nil { // JSON was asked for on standard output
+		i := slices.Index(args, "--report")
+		w.json = w.json || slices.Contains(args, "--report=json") || i >= 0 && i+1 < len(args) && args[i+1] == "json"
+	}
 	var unknown *pflag.NotExistError
+	var bare *pflag.ValueRequiredError
 	switch {
 	case err == nil:
 		return nil
@@ -75,12 +81,26 @@ func (w *world) parse(fs *pflag.FlagSet, usage string, args []string) error {
 		if len(unknown.GetSpecifiedName()) > 1 {
 			asked = "-" + asked
 		}
-		next := "ztlaunch " + fs.Name() + " --help"
-		if near := meant(asked, known); near != "" {
-			next = strings.TrimSuffix(strings.TrimPrefix(near, "; did you mean \""), "\"?")
+		next := cmp.Or(nearest(asked, known), "ztlaunch "+fs.Name()+" --help")
+		if asked == "--root" { // of no verb's
+			dir := "DIR"
+			for i, word := range args {
+				if value, joined := strings.CutPrefix(word, "--root="); joined {
+					dir = reason.Word(value)
+				} else if word == "--root" && i+1 < len(args) {
+					dir = reason.Word(args[i+1])
+				}
+			}
+			next = "ztlaunch --root " + dir + " " + fs.Name()
 		}
 		return &reason.Error{Code: reason.FlagUnknown, What: "read the flag " + asked,
 			Expected: "a flag of ztlaunch " + fs.Name(), Found: "no such flag", Next: next}
+	case errors.As(err, &bare):
+		flag := "-" + bare.GetSpecifiedName()
+		if len(bare.GetSpecifiedName()) > 1 {
+			flag = "-" + flag
+		}
+		return &reason.Error{Code: reason.UsageWrong, What: "read the flags", Expected: "a value behind " + flag, Found: "none", Next: flag + " VALUE"}
 	}
 	return &reason.Error{Code: reason.UsageWrong, What: "read the flags", Expected: "usage: ztlaunch " + fs.Name() + " " + usage,
 		Found: err.Error(), Next: "ztlaunch " + fs.Name() + " --help"}

@@ -60,8 +60,10 @@ func lockVerb(ctx context.Context, w world, args []string) int {
 		}
 	}
 	switch {
-	case modes > 1 || *kind != "image" && *kind != "server" || *as != "" && fs.NArg() != 1 || *why != "" && (fs.NArg() > 0 || *task != ""):
-		return w.fail("lock", wrong("read the command", "one of --check, --update and --why NAME; --as with one reference; --kind image or server", "ztlaunch lock --help"))
+	case checkKind(*kind) != nil:
+		return w.fail("lock", checkKind(*kind))
+	case modes > 1 || *as != "" && fs.NArg() != 1 || *why != "" && (fs.NArg() > 0 || *task != ""):
+		return w.fail("lock", wrong("read the command", "one of --check, --update and --why NAME; --as with one reference", "ztlaunch lock --help"))
 	case *update && fs.Changed("pull") && from.pull != "always":
 		return w.fail("lock", wrong("read the command", "--update asks where names lead (--pull always)", "ztlaunch lock --update"))
 	case *why != "":

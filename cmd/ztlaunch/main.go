@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/ztlaunch/ztlaunch/verify/reason"
 )
 
 func main() {
@@ -101,9 +103,12 @@ func dispatch(w world, args []string) (status int) {
 			return 0
 		case flag == "--version":
 			args = []string{"version"}
+		case flag == "--root":
+			return w.unread(args, reason.FlagUnknown, "--root without a folder", "ztlaunch --root DIR VERB")
+		case flag == "--json":
+			return w.unread(args, reason.FlagUnknown, "unknown flag --json before the verb", "ztlaunch VERB --json")
 		default:
-			fmt.Fprintf(w.err, "ztlaunch: unknown flag %s; see ztlaunch help\n", flag)
-			return 2
+			return w.unread(args, reason.FlagUnknown, "unknown flag "+flag, "ztlaunch help")
 		}
 	}
 	if len(args) == 0 {
@@ -111,11 +116,11 @@ func dispatch(w world, args []string) (status int) {
 		return 2
 	}
 	if args[0] == "help" {
-		if len(args) == 1 {
+		if len(args) == 1 || args[1] == "-h" || args[1] == "--help" {
 			help(w.out)
 			return 0
 		}
-		args = []string{args[1], "--help"} // nothing else: a word more could be one that runs
+		args = about(args[1:])
 	}
 	all := verbs()
 	i := slices.IndexFunc(all, func(v verb) bool { return v.name == args[0] })
@@ -124,9 +129,27 @@ func dispatch(w world, args []string) (status int) {
 		for i, v := range all {
 			names[i] = v.name
 		}
-		fmt.Fprintf(w.err, "ztlaunch: unknown verb %q%s; see ztlaunch help\n", args[0], meant(args[0], names))
-		return 2
+		return w.unread(args, reason.UsageWrong, fmt.Sprintf("unknown verb %q%s", args[0], meant(args[0], names)), "ztlaunch help")
 	}
 	name = all[i].name
 	return all[i].run(context.Background(), w, args[1:])
+}
+
+// about asks for the help of a verb, and of a verb's verb where it has a help of its
+// own. Nothing else: a word more could be one that runs.
+func about(words []string) []string {
+	own := map[string][]string{"policy": {"init", "check", "explain", "test", "schema"}, "trust": {"show", "add", "update", "diff"}}
+	if len(words) > 1 && slices.Contains(own[words[0]], words[1]) {
+		return []string{words[0], words[1], "--help"}
+	}
+	return []string{words[0], "--help"}
+}
+
+// unread is a command line of which no verb was read.
+func (w world) unread(args []string, code reason.Code, found, next string) int {
+	if slices.Contains(args, "--json") {
+		_ = writeJSON(w.out, asFailure(&reason.Error{Code: code, What: "read the command", Expected: "ztlaunch VERB", Found: found, Next: next}, 2)) // a closed output changes nothing
+	}
+	fmt.Fprintf(w.err, "ztlaunch: %s; see %s\n", found, next)
+	return 2
 }

@@ -19,11 +19,13 @@ import (
 // wrong with them.
 func policyCheck(w world, args []string) int {
 	fs := newFlags("policy check", true)
-	if err := w.parse(fs, "FILE...", args); err != nil {
+	named := fs.String("policy", "", "one of them")
+	if err := w.parse(fs, "[FILE...]   (default: the policy that run and verify find)", args); err != nil {
 		return w.parsed("policy", err)
 	}
-	if fs.NArg() == 0 {
-		return w.fail("policy", wrong("read the command", "a policy file", ""))
+	files, err := w.policyFiles(*named, fs.Args())
+	if err != nil {
+		return w.fail("policy", err)
 	}
 	type checked struct {
 		File       string        `json:"file"`
@@ -35,7 +37,7 @@ func policyCheck(w world, args []string) int {
 	var good []checked
 	var bad []error
 	var lines strings.Builder
-	for _, file := range fs.Args() {
+	for _, file := range files {
 		p, err := readPolicy(file)
 		if err != nil {
 			bad = append(bad, err)
@@ -67,6 +69,23 @@ func policyCheck(w world, args []string) int {
 	}{header{"ztlaunch.policy-check/v1", 0}, good}, lines.String())
 }
 
+// policyFiles are the files that are named, or the one that other verbs would find.
+func (w world) policyFiles(named string, files []string) ([]string, error) {
+	if named != "" {
+		files = append([]string{named}, files...)
+	}
+	if len(files) > 0 {
+		return files, nil
+	}
+	for _, file := range w.policies() {
+		if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+			return []string{file}, nil
+		}
+	}
+	_, err := (&trustFlags{}).find(w, nil)
+	return nil, err
+}
+
 // policyFlag reads --policy, or the policy that other verbs would find.
 func (w world) policyFlag(fs *pflag.FlagSet) func() (policy.Policy, error) {
 	t := trustFlags{}
@@ -74,18 +93,12 @@ func (w world) policyFlag(fs *pflag.FlagSet) func() (policy.Policy, error) {
 	return func() (policy.Policy, error) { return t.find(w, nil) }
 }
 
-// isPlace tells a place in a policy from a reference, which holds no bracket there.
-func isPlace(word string) bool {
-	section, _, indexed := strings.Cut(word, "[")
-	return indexed && (section == "images" || section == "models" || section == "servers")
-}
-
 // policyExplain says in words what a policy asks for.
 func policyExplain(w world, args []string) int {
 	fs := newFlags("policy explain", true)
 	read := w.policyFlag(fs)
 	as := fs.String("as", "", "the name that the policy's rules match")
-	if err := w.parse(fs, "[flags] PLACE|REF   (a place is as refusals name it: images[0], images[0].require[1].sbom)", args); err != nil {
+	if err := w.parse(fs, "[flags] PLACE|REF   (a place is as refusals name it: images[0], images[0].require[1].sbom; or images, identities.NAME, box)", args); err != nil {
 		return w.parsed("policy", err)
 	}
 	if fs.NArg() != 1 {
@@ -96,14 +109,17 @@ func policyExplain(w world, args []string) int {
 		return w.fail("policy", err)
 	}
 	var all []policy.Explanation
-	if word := fs.Arg(0); isPlace(word) {
+	word := fs.Arg(0)
+	if policy.IsPlace(word) {
 		all, err = policy.Explain(p, word)
 	} else {
-		ref, bad := parseRef(word, *as)
+		ref, bad := namedRef(word, *as)
 		if bad != nil {
 			return w.fail("policy", bad)
 		}
-		all, err = policy.ExplainName(p, ref)
+		if all, err = policy.ExplainName(p, ref); err != nil {
+			err = noWord(p, word, err)
+		}
 	}
 	if err != nil {
 		return w.fail("policy", err)
@@ -117,6 +133,18 @@ func policyExplain(w world, args []string) int {
 		Policy string               `json:"policy"`
 		Says   []policy.Explanation `json:"says"`
 	}{header{"ztlaunch.policy-explain/v1", 0}, p.Path(), all}, lines.String())
+}
+
+// noWord is err, about a word that no rule matches, or what the word was meant to be.
+func noWord(p policy.Policy, word string, err error) error {
+	if st, absent := os.Stat(word); absent == nil && st.Mode().IsRegular() {
+		return &reason.Error{Code: reason.ReferenceUnclear, What: "explain " + word, Expected: "a place in the policy, or the name of an image", Found: "what may be the file " + word + " here, or an image",
+			Next: "ztlaunch policy explain --policy " + reason.Word(word) + " images"}
+	}
+	if !strings.ContainsAny(word, "/:.@") {
+		_, err = policy.Explain(p, word)
+	}
+	return err
 }
 
 // policySchema prints the schema of policy files.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ztlaunch/ztlaunch/launch/audit"
 	"github.com/ztlaunch/ztlaunch/verify"
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/policy"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/trust"
@@ -34,10 +35,10 @@ func policyVerb(ctx context.Context, w world, args []string) int {
 	if err := w.parse(fs, "init REF | check FILE... | explain PLACE|REF | test DIR | schema   (each has --help)", args); err != nil {
 		return w.parsed("policy", err)
 	}
-	return w.fail("policy", wrong("read the command", "ztlaunch policy init REF, check FILE, explain PLACE or REF, test DIR, or schema", ""))
+	return w.fail("policy", strange("policy", fs.Args(), "init", "check", "explain", "test", "schema"))
 }
 
-// policyInit proves who signed an image and writes the policy that says so.
+// policyInit proves who signed an image, a model or a server and writes the policy that says so.
 func policyInit(ctx context.Context, w world, args []string) int {
 	fs := newFlags("policy init", true)
 	var from fetchFlags
@@ -45,16 +46,18 @@ func policyInit(ctx context.Context, w world, args []string) int {
 	key := fs.String("key", "", "prove the signature with this public key (default: keyless, by the trusted root)")
 	fs.StringVar(&t.root, "trusted-root", "", "trusted_root.json, for this once (default: the root in force, see ztlaunch trust show)")
 	choice := fs.Int("identity", 0, "which signer, where there are several")
-	as := fs.String("name", "", "the name that the policy's rule matches")
+	as := fs.String("as", "", "the name that the policy's rule matches")
+	fs.StringVar(as, "name", "", "the same as --as")
+	kind := fs.String("kind", "image", "image or server: by which rules an image is judged")
 	write := fs.Bool("write", false, "make it this user's policy, if there is none yet (default: print it)")
 	from.declare(fs)
-	if err := w.parse(fs, "[flags] REF", args); err != nil {
+	if err := w.parse(fs, "[flags] REF | model:DIR", args); err != nil {
 		return w.parsed("policy", err)
 	}
 	if fs.NArg() != 1 {
 		return w.fail("policy", wrong("read the command", "one reference", ""))
 	}
-	ref, err := parseRef(fs.Arg(0), *as)
+	ref, err := kindRef(fs.Arg(0), *as, *kind)
 	if err != nil {
 		return w.fail("policy", err)
 	}
@@ -95,7 +98,7 @@ func policyInit(ctx context.Context, w world, args []string) int {
 	if !*write {
 		return w.done("policy", drafted, string(text))
 	}
-	if drafted.File, err = w.firstPolicy(text, input.Artifact.Ref().Name(), signers); err != nil {
+	if drafted.File, err = w.firstPolicy(text, input.Artifact, signers); err != nil {
 		return w.fail("policy", err)
 	}
 	fmt.Fprintf(w.err, "wrote %s\n", drafted.File)
@@ -105,7 +108,7 @@ func policyInit(ctx context.Context, w world, args []string) int {
 // firstPolicy writes the user's policy, and never over one that is there or that
 // counts before it. The record comes first: nothing is believed that was not written
 // down.
-func (w world) firstPolicy(text []byte, name string, signers []string) (string, error) {
+func (w world) firstPolicy(text []byte, a artifact.Artifact, signers []string) (string, error) {
 	d := w.dirs()
 	for _, file := range w.policies() {
 		if _, err := os.Lstat(file); err == nil {
@@ -122,7 +125,7 @@ func (w world) firstPolicy(text []byte, name string, signers []string) (string, 
 		return "", &reason.Error{Code: reason.FileUnwritable, What: "make the folder " + d.Config, Err: err}
 	}
 	if err := log.Append(audit.Record{Time: w.now(), Kind: audit.Policy, Actor: actor(), Verb: "policy", Path: d.policy(),
-		Policy: digest.FromBytes(text), Parts: []audit.Part{{Role: "image", Name: name, Signers: signers}}}); err != nil {
+		Policy: digest.FromBytes(text), Parts: []audit.Part{{Role: a.Kind().String(), Name: a.Ref().Name(), Signers: signers}}}); err != nil {
 		return "", err
 	}
 	return d.policy(), writeNew(d.policy(), text, 0o600)

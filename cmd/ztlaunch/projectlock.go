@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/ztlaunch/ztlaunch/launch/audit"
 	"github.com/ztlaunch/ztlaunch/verify"
@@ -74,6 +75,14 @@ func missing(word string) error {
 	return &reason.Error{Code: reason.LockMissing, What: "find " + word + " in " + lockFile, Expected: "an entry of that name", Found: "none", Next: "ztlaunch lock " + reason.Word(word)}
 }
 
+// typed adds the flags in use to a command that a refusal proposes.
+func typed(err error, flags string) error {
+	if e, ok := reason.Of(err); ok && strings.HasPrefix(e.Next, "ztlaunch lock ") {
+		e.Next += flags
+	}
+	return err
+}
+
 // outdated is what a moved name is to the project's lock.
 func outdated(e admit.Entry, err error) error {
 	r, ok := reason.Of(err)
@@ -89,7 +98,7 @@ func outdated(e admit.Entry, err error) error {
 // digest. Such a lock grants nothing and leads nowhere: what a name means is found
 // without it, and may then not be what the project agreed on; another platform of an
 // agreed index is. One that cannot be read refuses everything.
-func narrowed(a artifact.Artifact) error {
+func narrowed(a artifact.Artifact, flags string) error {
 	p, err := readProject()
 	if e, ok := reason.Of(err); ok && e.Code == reason.LockAbsent {
 		return nil
@@ -101,7 +110,7 @@ func narrowed(a artifact.Artifact) error {
 	if !ok {
 		return nil
 	}
-	return outdated(e, e.Extended(a).Resolves(a))
+	return typed(outdated(e, e.Extended(a).Resolves(a)), flags)
 }
 
 // hold decides about an entry at its locked digest, and holds what is admitted against
@@ -146,7 +155,7 @@ func (d decider) agree(r verify.Report, v report.Verdict, e admit.Entry) (report
 	if err == nil {
 		return v, a
 	}
-	err = outdated(e, err)
+	err = typed(outdated(e, err), d.trust.words())
 	v = v.Refused(err)
 	if d.log != nil {
 		rec := decisionRecord("verify", d.w.now(), r.Artifact.Ref(), r, d.trust.believed())
@@ -197,10 +206,7 @@ func want(words []string, as, kind, task string) ([]wanted, error) {
 		return nil
 	}
 	for _, word := range words {
-		ref, err := parseRef(word, as)
-		if err == nil && kind == "server" {
-			ref = ref.As(artifact.MCP)
-		}
+		ref, err := kindRef(word, as, kind)
 		if err := add(word, ref, err); err != nil {
 			return nil, err
 		}
@@ -257,7 +263,7 @@ func (d decider) check(ctx context.Context, p project, all []wanted) []report.Ve
 	for _, x := range all {
 		e, ok := p.find(x)
 		if !ok {
-			out = append(out, report.Failed(x.word, missing(x.word)))
+			out = append(out, report.Failed(x.word, typed(missing(x.word), d.trust.words())))
 			continue
 		}
 		v, _ := d.held(ctx, x.ref, e)

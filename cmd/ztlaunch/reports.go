@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,6 +49,7 @@ func (w world) reports(words []string) (reports, error) {
 	paths := map[string]bool{}
 	for _, word := range words {
 		format, path, file := strings.Cut(word, "=")
+		file = file && path != "-" // which is standard output
 		abs, err := filepath.Abs(path)
 		switch {
 		case !slices.Contains(report.Formats(), format):
@@ -198,6 +200,10 @@ func (f *reportFile) fail(err error) {
 	cause := &reason.Error{Code: reason.ReportUnwritable, What: "write " + f.name, Expected: "a file that can be written", Err: err}
 	if e, ok := reason.Of(err); ok {
 		cause.Found, cause.Err = e.Found, e.Err
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		_, path, _ := strings.Cut(f.name, "=")
+		cause.Next = "mkdir -p " + reason.Word(filepath.Dir(path))
 	}
 	f.err = cause
 }

@@ -44,6 +44,9 @@ func sbomVerb(ctx context.Context, w world, args []string) int {
 
 func (w world) createSBOM(ctx context.Context, word, format string, from *fetchFlags) ([]byte, error) {
 	if strings.HasPrefix(word, "/") || strings.HasPrefix(word, "./") || strings.HasPrefix(word, "../") {
+		if _, err := os.Stat(word); err != nil {
+			return nil, &reason.Error{Code: reason.FileUnreadable, What: "read " + word, Expected: "a folder", Err: err, Next: "name a folder that is there"}
+		}
 		return w.generate(ctx, "--format", format, "dir:"+word)
 	}
 	if st, err := os.Stat(word); err == nil && st.IsDir() {

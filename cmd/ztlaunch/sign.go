@@ -19,6 +19,18 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/sign"
 )
 
+// signUsage shows what a deny feed is.
+const signUsage = `--key FILE REF | model:DIR | deny:FILE
+
+A deny feed is a JSON file; each list may be missing, and since spares what was proved to be signed before:
+
+  {"schema": "ztlaunch.deny/v1", "serial": 1, "issued": "2026-06-01T00:00:00Z", "until": "2026-07-01T00:00:00Z",
+   "digests":      [{"digest": "sha256:HEX", "reason": "CVE-2026-1"}],
+   "signers":      [{"key": "sha256:HEX", "reason": "stolen"}, {"issuer": "URL", "san": "NAME", "since": "TIME", "reason": "left"},
+                    {"authority": "sha256:HEX", "san": "NAME", "reason": "left"}],
+   "certificates": [{"sha256": "HEX", "reason": "stolen"}],
+   "logs":         [{"id": "HEX", "since": "TIME", "reason": "forked"}]}`
+
 // signVerb signs an image, a model folder, or a deny feed.
 func signVerb(ctx context.Context, w world, args []string) int {
 	fs := newFlags("sign", true)
@@ -28,7 +40,7 @@ func signVerb(ctx context.Context, w world, args []string) int {
 	ignore := fs.StringArray("ignore-path", nil, "of a model: a path that is not part of it")
 	fs.StringVar(&from.platform, "platform", "", "os/arch[/variant] that an image for several must have; it is signed whole")
 	from.reach(fs)
-	if err := w.parse(fs, "--key FILE REF | model:DIR | deny:FILE", args); err != nil {
+	if err := w.parse(fs, signUsage, args); err != nil {
 		return w.parsed("sign", err)
 	}
 	if file, ok, err := feedWord(fs.Args()); err != nil {
@@ -57,7 +69,7 @@ func attestVerb(ctx context.Context, w world, args []string) int {
 	var from fetchFlags
 	key := fs.String("key", "", "private key file in cosign's format")
 	passfile := fs.String("passphrase-file", "", "read the passphrase from a file (default: COSIGN_PASSWORD)")
-	kind := fs.String("type", "", "slsaprovenance1, slsaprovenance02, spdxjson, cyclonedx, vuln, openvex, link, custom, or a URI")
+	kind := fs.String("type", "", "slsaprovenance1, slsaprovenance02 or slsaprovenance, spdxjson or spdx, cyclonedx, vuln, openvex, link, custom, or a URI")
 	predicate := fs.String("predicate", "", "the file that holds the predicate")
 	fs.StringVar(&from.platform, "platform", "", "os/arch[/variant] that an image for several must have; it is signed whole")
 	from.reach(fs)
@@ -81,7 +93,7 @@ func attestVerb(ctx context.Context, w world, args []string) int {
 	}
 	if !json.Valid(raw) {
 		return w.fail("attest", &reason.Error{Code: reason.FileUnreadable, What: "read the predicate " + *predicate,
-			Expected: "JSON", Found: "something else"})
+			Expected: "JSON", Found: "something else", Next: "--predicate FILE, with a JSON value as the type needs it"})
 	}
 	if err := policy.WellFormed(uri, raw); err != nil {
 		return w.fail("attest", &reason.Error{Code: reason.SignPredicate, What: "read the predicate " + *predicate,
@@ -180,6 +192,9 @@ func (w world) signFeed(file, key, passfile string) int {
 		return w.fail("sign", err)
 	}
 	feed, err := policy.ParseFeed(raw, file) // what is signed must be what a policy can believe
+	if e, ok := reason.Of(err); ok {
+		err = &reason.Error{Code: reason.SignDenyFeed, What: e.What, Expected: e.Expected, Found: found(e), Next: "write it as ztlaunch help sign shows it"}
+	}
 	if err != nil {
 		return w.fail("sign", err)
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -20,7 +22,12 @@ import (
 // signModel writes DIR/model.sig.
 func (w world) signModel(ctx context.Context, k sign.Key, ref artifact.Reference, ignore []string) int {
 	target := filepath.Join(ref.Path(), "model.sig")
-	bundle, err := modelBundle(ctx, k, model.Options{Ref: ref, Signature: target, Ignore: ignore})
+	var bundle []byte
+	err := vacant(target, "rm "+reason.Word(target)) // before hours of hashing
+	if err == nil {
+		bundle, err = modelBundle(ctx, k, model.Options{Ref: ref, Signature: target, Ignore: ignore})
+		authored(err, ref)
+	}
 	if err == nil {
 		err = writeNew(target, bundle, 0o644)
 	}
@@ -32,6 +39,29 @@ func (w world) signModel(ctx context.Context, k sign.Key, ref artifact.Reference
 		header
 		Signature string `json:"signature"`
 	}{header{"ztlaunch.signed/v1", 0}, target}, "")
+}
+
+// authored advises who makes the model: others get it again from where it was
+// published.
+func authored(err error, ref artifact.Reference) {
+	e, ok := reason.Of(err)
+	if !ok || e.Code.Class() != reason.Denied {
+		return
+	}
+	switch e.Code {
+	case reason.ModelEmpty:
+		e.Next = "put the model's files into " + ref.Path()
+	case reason.ModelPointer:
+		e.Next = "git lfs pull"
+	case reason.ModelSymlink, reason.ModelFileType, reason.ModelHardLink:
+		left := "PATH"
+		if name, err := strconv.Unquote(strings.TrimPrefix(e.What, "read ")); err == nil {
+			left = reason.Word(name)
+		}
+		e.Next = "remove it, put a file of its own there, or leave it out of the model: --ignore-path " + left
+	default:
+		e.Next = "mend it in " + ref.Path() + ", or leave it out of the model: --ignore-path PATH"
+	}
 }
 
 // attestModel adds a statement about a signed model to DIR.intoto.jsonl.

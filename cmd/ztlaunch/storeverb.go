@@ -24,7 +24,7 @@ func storeVerb(_ context.Context, w world, args []string) int {
 	if fs.NArg() == 1 && fs.Arg(0) == "prune" {
 		return w.pruneStore(*all)
 	}
-	return w.fail("store", wrong("read the command", "ztlaunch store ls, or ztlaunch store prune", ""))
+	return w.fail("store", strange("store", fs.Args(), "ls", "prune"))
 }
 
 func (w world) listStore() int {

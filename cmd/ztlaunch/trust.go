@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -110,6 +109,18 @@ func (f *trustFlags) find(w world, refs []artifact.Reference) (policy.Policy, er
 		Expected: "--policy FILE, " + places[0] + cmp.Or(orElse(places), ""), Found: "none", Next: nextPolicy(refs)}
 }
 
+// words are the flags that were typed, as they are typed again.
+func (f *trustFlags) words() string {
+	words := ""
+	for _, flag := range [][2]string{{"--policy", f.policy}, {"--key", f.key}, {"--certificate-identity", f.identity}, {"--certificate-oidc-issuer", f.issuer},
+		{"--certificate-chain", f.chain}, {"--trusted-root", f.root}} {
+		if flag[1] != "" {
+			words += " " + flag[0] + " " + reason.Word(flag[1])
+		}
+	}
+	return words
+}
+
 // believed is whom the flags name in place of a policy file, for the record.
 func (f *trustFlags) believed() string {
 	switch {
@@ -133,13 +144,15 @@ func (w world) policies() []string {
 
 // nextPolicy is how a first policy comes to be.
 func nextPolicy(refs []artifact.Reference) string {
-	i := slices.IndexFunc(refs, func(r artifact.Reference) bool { return r.Kind() == artifact.Image })
-	if i < 0 {
+	if len(refs) == 0 {
 		return "ztlaunch help policy"
 	}
-	word := reason.Word(refs[i].String())
-	return "ztlaunch policy init " + word + " shows who signed it (with --key KEY.pub, if it is signed by a key), and --write believes them; if nobody signed it: ztlaunch adopt " +
-		word + " --as NAME"
+	word := reason.Word(refs[0].String())
+	unsigned := "ztlaunch sign --key KEY " + word
+	if refs[0].Kind() == artifact.Image {
+		unsigned = "ztlaunch adopt " + word + " --as NAME"
+	}
+	return policy.Proposal(refs[0], "") + " shows who signed it (with --key KEY.pub, if it is signed by a key), and --write believes them; if nobody signed it: " + unsigned
 }
 
 func orElse(places []string) string {
@@ -168,7 +181,11 @@ func readKey(file string) (trust.Key, error) {
 	if err != nil {
 		return trust.Key{}, err
 	}
-	return trust.ParseKey(raw)
+	k, err := trust.ParseKey(raw)
+	if e, ok := reason.Of(err); ok && e.Code == reason.TrustKeyMalformed && e.Next == "" {
+		e.Next = otherHalf(file, ".key", ".pub")
+	}
+	return k, err
 }
 
 // fetchFlags say where bytes come from.
@@ -193,6 +210,11 @@ func (f *fetchFlags) reach(fs *pflag.FlagSet) {
 // options opens the store and says how to fetch.
 func (f *fetchFlags) options(w world) (fetch.Options, error) {
 	o := fetch.Options{CAFile: f.ca, Evidence: f.evidence, Mirrors: map[string]string{}, Now: w.now()}
+	for _, name := range f.evidence {
+		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+			return o, &reason.Error{Code: reason.FileUnreadable, What: "read evidence " + name, Expected: "a Sigstore bundle", Err: err}
+		}
+	}
 	var ok bool
 	if o.Pull, ok = fetch.ParsePull(cmp.Or(f.pull, "missing")); !ok {
 		return o, wrong("read --pull "+f.pull, "missing, always or never", "")
@@ -233,83 +255,4 @@ func (w world) inputs(t *trustFlags, f *fetchFlags, purpose policy.Purpose, refs
 		return verify.Inputs{}, err
 	}
 	return verify.Inputs{Fetch: o, Policy: p, Feed: feed, Root: root, Now: w.now(), Purpose: purpose}, nil
-}
-
-// readRef reads a word as a reference. One that is an image's name by the rules, and
-// a scheme with a path that exists here by its looks, is refused: a folder is never
-// sought on a registry for want of "./".
-func readRef(word string) (artifact.Reference, error) {
-	ref, err := artifact.Parse(word)
-	if err != nil {
-		return artifact.Reference{}, err
-	}
-	if scheme, path, ok := schemed(word, ref); ok {
-		if _, err := os.Lstat(path); err == nil {
-			return artifact.Reference{}, unclear(word, scheme, path, ref.String())
-		}
-	}
-	return ref, nil
-}
-
-// readTarget reads a word as a reference to what is yet to be: the path need not exist.
-func readTarget(word string) (artifact.Reference, error) {
-	ref, err := readRef(word)
-	if scheme, path, ok := schemed(word, ref); err == nil && ok {
-		return artifact.Reference{}, unclear(word, scheme, path, ref.String())
-	}
-	return ref, err
-}
-
-// schemed parts a word that is an image's name by the rules, and a local scheme with
-// a path by its looks.
-func schemed(word string, ref artifact.Reference) (scheme, path string, ok bool) {
-	scheme, path, ok = strings.Cut(word, ":")
-	path, _, _ = strings.Cut(path, "@")
-	return scheme, path, ok && ref.Scheme() == artifact.Registry && artifact.Scheme(scheme).Local()
-}
-
-func unclear(word, scheme, path, image string) error {
-	return &reason.Error{Code: reason.ReferenceUnclear, What: "read " + word,
-		Expected: "./ before a path, or the whole name of an image", Found: "what may be " + path + " here, or an image",
-		Next: reason.Word(scheme+":./"+path) + ", or " + image}
-}
-
-// parseRef reads a reference. A folder or archive has no name of its own: it is
-// localhost/NAME, after its last path element, unless --as names it.
-func parseRef(word, as string) (artifact.Reference, error) {
-	ref, err := readRef(word)
-	if err != nil {
-		return artifact.Reference{}, err
-	}
-	if as != "" && ref.Path() == "" {
-		return artifact.Reference{}, &reason.Error{Code: reason.UsageWrong, What: "read " + word + " as " + as, Expected: "a name for a folder or an archive only",
-			Found: word + ", which has a name of its own", Next: "ztlaunch verify " + reason.Word(word) + ", without another name"}
-	}
-	if as != "" {
-		if err := artifact.CheckName(ref.Kind(), as); err != nil {
-			return artifact.Reference{}, err
-		}
-		return ref.Named(as), nil
-	}
-	if ref.Name() != "" || ref.Path() == "" {
-		return ref, nil
-	}
-	at, err := filepath.Abs(ref.Path())
-	if err != nil {
-		return artifact.Reference{}, &reason.Error{Code: reason.FileUnreadable, What: "find " + ref.Path(), Err: err}
-	}
-	base := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		if r >= 'A' && r <= 'Z' {
-			return r + 'a' - 'A'
-		}
-		return '-'
-	}, strings.TrimSuffix(filepath.Base(at), filepath.Ext(at)))
-	name := "localhost/" + cmp.Or(strings.Trim(base, "-"), "unnamed")
-	if ref.Kind() == artifact.Model {
-		name = strings.TrimPrefix(name, "localhost/")
-	}
-	return ref.Named(name), nil
 }

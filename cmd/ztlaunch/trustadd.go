@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -79,6 +82,9 @@ func trustUpdate(ctx context.Context, w world, args []string) int {
 				return successor{}, &reason.Error{Code: reason.FileUnreadable, What: "find " + at, Err: err}
 			}
 			at = abs
+			if err := mirror(at); err != nil {
+				return successor{}, err
+			}
 		}
 		kept, first, err := w.chain(was, *anchor, *replace)
 		if err != nil {
@@ -107,6 +113,25 @@ func trustUpdate(ctx context.Context, w world, args []string) int {
 		follows := was.record.Signed || was.by == "embedded" && first == digest.FromBytes(tuf.PublicGoodRoot())
 		return successor{root, rec, [][]byte{u.Target, u.Kept.Root, u.Kept.Timestamp, u.Kept.Snapshot, u.Kept.Targets}, follows}, nil
 	})
+}
+
+// mirror refuses a folder that was never a TUF repository: it holds none of the files
+// of one.
+func mirror(at string) error {
+	entries, err := os.ReadDir(at)
+	if err != nil || slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		for _, role := range []string{"root.json", "timestamp.json", "snapshot.json", "targets.json"} {
+			if strings.HasSuffix(e.Name(), role) {
+				return true
+			}
+		}
+		return false
+	}) {
+		return nil //nolint:nilerr // what else is wrong there, reading it tells
+	}
+	return &reason.Error{Code: reason.FileUnreadable, What: "read the mirror " + at, Found: "none of them",
+		Expected: "a folder with timestamp.json and the files that it leads to, as a TUF repository has them",
+		Next:     "name the folder of a mirror, or ask the repository itself: ztlaunch trust update"}
 }
 
 // chain is where an update starts: at what was kept, or else at the first root,
@@ -210,8 +235,12 @@ func follow(was inForce, next successor, replace bool) ([]trust.Change, error) {
 		}
 	}
 	if len(back) > 0 && !next.follows && !replace {
+		shown := ""
+		if !next.record.Signed {
+			shown = "ztlaunch trust diff " + reason.Word(next.record.Source) + " shows it; "
+		}
 		return nil, &reason.Error{Code: reason.TrustRootRewound, What: "put " + next.record.Source + " in force", Expected: "a root that only adds to the one in force, or retires",
-			Found: strings.Join(back, ", "), Next: "ztlaunch trust diff FILE shows it; --replace puts it in force all the same"}
+			Found: strings.Join(back, ", "), Next: shown + "--replace puts it in force all the same"}
 	}
 	return changes, nil
 }

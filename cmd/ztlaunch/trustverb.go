@@ -35,7 +35,7 @@ func trustVerb(ctx context.Context, w world, args []string) int {
 	if err := w.parse(fs, "show [FILE] | add FILE | update | diff FILE [FILE]   (each has --help)", args); err != nil {
 		return w.parsed("trust", err)
 	}
-	return w.fail("trust", wrong("read the command", "show, add, update or diff", "ztlaunch trust show"))
+	return w.fail("trust", strange("trust", fs.Args(), "show", "add", "update", "diff"))
 }
 
 // rootShown is a root as JSON.

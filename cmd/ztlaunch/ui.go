@@ -22,7 +22,9 @@ func help(out io.Writer) {
 	for _, v := range verbs() {
 		fmt.Fprintf(out, "  %-47s %s\n", v.name+" "+v.usage, v.about)
 	}
-	fmt.Fprint(out, "\nztlaunch help VERB lists the flags of a verb. Exit status: 0 done or admitted, 1 denied, 2 usage,\n"+
+	fmt.Fprint(out, "\n--root DIR keeps state, run files and configuration below DIR, and no other policy is looked for than\n"+
+		"DIR/config/policy.yaml (default: /var/lib/ztlaunch, /run/ztlaunch, ~/.config/ztlaunch; without root the XDG folders).\n"+
+		"ztlaunch help VERB lists the flags of a verb. Exit status: 0 done or admitted, 1 denied, 2 usage,\n"+
 		"3 cannot tell, 4 stale, 5 internal; run: 125 refused, 126 cannot execute, 127 not found, else the task's own.\n")
 }
 
@@ -203,18 +205,43 @@ func clean(s string) string {
 	}, s)
 }
 
+// strange is the usage error of a verb that has verbs of its own.
+func strange(verb string, args []string, names ...string) error {
+	e := &reason.Error{Code: reason.UsageWrong, What: "read the command", Expected: "ztlaunch " + verb + " " + strings.Join(names, ", "), Next: "ztlaunch help " + verb}
+	if len(args) == 0 {
+		return e
+	}
+	e.Found = strings.Join(args, " ")
+	near := nearest(args[0], names)
+	for _, name := range names {
+		if len(args[0]) > 1 && strings.HasPrefix(name, args[0]) {
+			near = name
+		}
+	}
+	if near != "" && near != args[0] {
+		e.Next = "ztlaunch " + verb + " " + near
+	}
+	return e
+}
+
 // meant is `; did you mean "x"?` for the nearest of several words, or "".
 func meant(word string, words []string) string {
+	at := nearest(word, words)
+	if at == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", at)
+}
+
+// nearest is the word of several that is meant, or "".
+func nearest(word string, words []string) string {
 	best, at := 3, ""
 	for _, w := range words {
 		if d := distance(word, w); d < best {
 			best, at = d, w
 		}
 	}
-	if at == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %q?", at)
+	return at
 }
 
 // distance is Levenshtein's, over bytes.

@@ -44,8 +44,8 @@ func verifyVerb(ctx context.Context, w world, args []string) (status int) {
 			status = w.broke("verify", nil, fault) // JSON was written as a verdict
 		}
 	}()
-	if (*as != "" && fs.NArg() != 1) || (*kind != "image" && *kind != "server") || fs.NArg() == 0 && fs.Changed("kind") {
-		return to.write(w, "verify", report.Failed("the command", wrong("read the command", "references, or none for ./"+lockFile+"; --as with one; --kind image or server, with references", "ztlaunch verify REF")))
+	if (*as != "" && fs.NArg() != 1) || fs.NArg() == 0 && fs.Changed("kind") {
+		return to.write(w, "verify", report.Failed("the command", wrong("read the command", "references, or none for ./"+lockFile+"; --as with one; --kind with references", "ztlaunch verify REF")))
 	}
 	var log *audit.Log
 	if *audited {
@@ -80,12 +80,9 @@ type decider struct {
 
 // word decides about what a word of the command line refers to.
 func (d decider) word(ctx context.Context, word, as, kind string) report.Verdict {
-	ref, err := parseRef(word, as)
+	ref, err := kindRef(word, as, kind)
 	if err != nil {
 		return report.Failed(word, err)
-	}
-	if kind == "server" {
-		ref = ref.As(artifact.MCP)
 	}
 	_, v := d.decide(ctx, word, ref)
 	return v

@@ -15,6 +15,9 @@ func versionVerb(_ context.Context, w world, args []string) int {
 	if err := w.parse(fs, "[--json]", args); err != nil {
 		return w.parsed("version", err)
 	}
+	if fs.NArg() > 0 {
+		return w.fail("version", wrong("read the command", "no word behind it, found "+fs.Arg(0), "ztlaunch version"))
+	}
 	sum, runtime := runtimePin()
 	pin := sum
 	if pin == "" {

@@ -178,8 +178,10 @@ func (s signed) refuse(code reason.Code, expected, found string, err error) erro
 // next is what the reader can do about a refusal.
 func next(code reason.Code) string {
 	switch code {
-	case reason.SignatureUnknownKey, reason.KeyOutsideWindow:
-		return "--key FILE, or name the signer's key in the policy"
+	case reason.SignatureUnknownKey:
+		return "it is signed by a key that is not believed: --key FILE with that one, or {key: FILE} in the policy, if you believe whose it is"
+	case reason.KeyOutsideWindow:
+		return "sign it again by a key that may sign now, or where a log or a timestamp authority proves when; where the window itself is wrong, change from: and until: of the key"
 	case reason.CertificateUsage:
 		return "sign with a certificate for code signing"
 	case reason.LogUnknown, reason.CertificateUntrusted, reason.SCTInvalid, reason.TimestampInvalid, reason.CertificateAuthorityExpired:

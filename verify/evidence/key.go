@@ -33,9 +33,9 @@ func (s signed) keyed(r trust.Root) (proof, error) {
 		}
 		name = name || isName
 	}
-	found := "no name of a key"
+	found := "a key without a hint"
 	if hint != "" {
-		found = trust.Spell(hint)
+		found = "a key with the hint " + trust.Spell(hint) // of its DER or PEM form, or anything
 	}
 	unknown := s.refuse(reason.SignatureUnknownKey, fmt.Sprintf("one of %d trusted keys", len(keys)), found, nil)
 	if len(keys) == 0 || name && known.Zero() {

@@ -121,6 +121,9 @@ func TestHint(t *testing.T) {
 			if code(err) != c.code {
 				t.Errorf("%v, want %q", err, c.code)
 			}
+			if e, ok := reason.Of(err); ok && !strings.HasPrefix(e.Found, "a key with the hint sha256:") { // a name of ours it is not
+				t.Errorf("found %q", e.Found)
+			}
 			if c.code == "" && claim.Zero() {
 				t.Error("no claim")
 			}
@@ -184,6 +187,9 @@ func TestTwoWindows(t *testing.T) {
 	}
 	c, err := evidence.Check(e, trust.Root{}.With(past, newP256(t).key(t)), []digest.Digest{image}, now)
 	refused(t, c, err, reason.KeyOutsideWindow)
+	if e, _ := reason.Of(err); strings.Contains(e.Next, "--key") { // the key is known
+		t.Errorf("next %q", e.Next)
+	}
 }
 
 func TestNoKeys(t *testing.T) {

@@ -43,7 +43,11 @@ func (o Options) target(ref artifact.Reference) (target, error) {
 	case artifact.OCILayout:
 		return openTarget(ref)
 	}
-	return nil, refuse(reason.ReferenceNotImage, "write to "+ref.String(), "an image name or oci-layout:DIR", "scheme "+string(ref.Scheme()))
+	e := &reason.Error{Code: reason.ReferenceNotImage, What: "write to " + ref.String(), Expected: "an image name or oci-layout:DIR", Found: "scheme " + string(ref.Scheme())}
+	if ref.Kind() == artifact.Image {
+		e.Next = "ztlaunch copy " + reason.Word(ref.String()) + " oci-layout:./DIR, and name that"
+	}
+	return nil, e
 }
 
 // referrerManifest is the manifest that cosign 3 writes for a bundle, with

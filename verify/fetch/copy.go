@@ -37,6 +37,9 @@ func Copy(ctx context.Context, from, to artifact.Reference, o Options) (ocispec.
 		return ocispec.Descriptor{}, refuse(reason.MismatchManifest, "copy "+from.String()+" to "+to.String(), string(want), string(d.Digest))
 	}
 	t, err := s.o.target(to)
+	if e, ok := reason.Of(err); ok && e.Code == reason.ReferenceNotImage {
+		e.Next = "ztlaunch copy " + reason.Word(from.String()) + " oci-layout:./DIR"
+	}
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}

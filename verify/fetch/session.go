@@ -139,7 +139,11 @@ func (o Options) open(ctx context.Context, ref artifact.Reference, action string
 	case artifact.DockerDaemon:
 		return o.daemon(ctx, ref)
 	}
-	return nil, refuse(reason.ReferenceNotImage, "resolve "+ref.String(), "a reference to an image", "scheme "+string(ref.Scheme()))
+	e := &reason.Error{Code: reason.ReferenceNotImage, What: "resolve " + ref.String(), Expected: "a reference to an image", Found: "scheme " + string(ref.Scheme())}
+	if ref.Kind() == artifact.Model {
+		e.Next = "ztlaunch verify " + reason.Word(ref.String()) + ", which reads models"
+	}
+	return nil, e
 }
 
 func (s *session) close() {

@@ -77,6 +77,7 @@ package model
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"maps"
 	"os"
@@ -124,6 +125,10 @@ func Verify(ctx context.Context, sig []byte, r trust.Root, now time.Time, o Opti
 		return Result{}, &reason.Error{Code: reason.UsageWrong, What: "verify model " + o.Ref.String(), Expected: "model:DIR"}
 	}
 	claim, list, err := prove(sig, r, now)
+	if e, ok := reason.Of(err); ok && strings.HasPrefix(e.Next, "ztlaunch tree") { // which is for images
+		e.Expected = cmp.Or(e.Expected, "an OpenSSF model signature")
+		e.Next = "get it again from where it was published; or, if it is yours, remove model.sig and sign it again: ztlaunch sign --key KEY " + reason.Word(o.Ref.String())
+	}
 	if err != nil {
 		return Result{}, err
 	}
@@ -272,7 +277,7 @@ func List(ctx context.Context, o Options) (files []tree.Entry, ignore []string, 
 	}
 	what := "list model " + o.Ref.Path()
 	if len(m.files) == 0 {
-		return nil, nil, &reason.Error{Code: reason.ModelEmpty, What: what, Expected: "at least one file"}
+		return nil, nil, &reason.Error{Code: reason.ModelEmpty, What: what, Expected: "at least one file", Found: "none"}
 	}
 	m.ignore = ignore
 	if err := m.names(); err != nil {
@@ -358,5 +363,5 @@ func Signature(path string) (raw []byte, from string, err error) {
 		}
 	}
 	return nil, "", &reason.Error{Code: reason.ModelSignatureAbsent, What: "find the signature of model " + path,
-		Expected: f.signatures(path)[0], Found: "no such file", Next: "sign the model, or name the file"}
+		Expected: f.signatures(path)[0], Found: "no such file", Next: "ztlaunch sign --key KEY " + reason.Word("model:"+path)}
 }

@@ -83,19 +83,28 @@ func (r *reader) authority(v form.Node) trust.Authority {
 
 // pem is the text of a PEM file that the policy names, or holds; nil for nothing.
 func (r *reader) pem(v form.Node) ([]byte, error) {
-	t := v.Text()
-	switch {
+	name := r.file(v)
+	switch t := v.Text(); {
 	case t == "":
 		return nil, nil
-	case strings.HasPrefix(t, "-----BEGIN "):
+	case name == "":
 		return []byte(t), nil
-	}
-	name := t
-	if !path.IsAbs(name) {
-		name = path.Join(path.Dir(r.policy.path), name)
 	}
 	if r.read == nil {
 		return nil, fmt.Errorf("read %s: no files here", name)
 	}
 	return r.read(name)
+}
+
+// file is the file that a value names, from the policy's folder; "" for the PEM text
+// itself.
+func (r *reader) file(v form.Node) string {
+	switch t := v.Text(); {
+	case t == "" || strings.HasPrefix(t, "-----BEGIN "):
+		return ""
+	case path.IsAbs(t):
+		return t
+	default:
+		return path.Join(path.Dir(r.policy.path), t)
+	}
 }

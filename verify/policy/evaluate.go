@@ -194,14 +194,14 @@ func (e *evaluation) applies() bool {
 	case len(others) > 0:
 		e.fail(Finding{Rule: at.where + ".digests", Line: at.line, What: "digest of " + name, Code: reason.DigestNotAdopted,
 			Expected: list(others), Found: list(a.Subjects()),
-			Next: "ztlaunch adopt " + a.Ref().String() + " --as " + name})
+			Next: "ztlaunch adopt " + reason.Word(a.Ref().String()) + " --as " + name})
 	default:
 		if name == "" {
 			name = "(unnamed)"
 		}
 		e.fail(Finding{Rule: section(a.Kind()), What: "rule for " + name, Code: reason.PolicyNoMatch,
 			Expected: "a rule under " + section(a.Kind()) + ": whose match is " + name, Found: fmt.Sprintf("none of %d", e.count(a.Kind())),
-			Next: "ztlaunch policy init " + a.Ref().String()})
+			Next: e.unmatched()})
 	}
 	return false
 }

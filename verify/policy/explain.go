@@ -34,7 +34,8 @@ type Signs struct {
 }
 
 // Explain explains a rule, with its demands, or one demand, by its place as
-// findings name it. The error's code is policy-place.
+// findings name it; or a whole section, identities.NAME, builders.NAME, deny, denyFeed
+// or box. The error's code is policy-place.
 func Explain(p Policy, place string) ([]Explanation, error) {
 	x := explainer{root: form.Parse(p.path, p.raw).Root()}
 	var known []string
@@ -49,10 +50,13 @@ func Explain(p Policy, place string) ([]Explanation, error) {
 			}
 		}
 	}
+	if out := x.apart(p, place); out != nil {
+		return out, x.err
+	}
 	if known == nil {
 		known = []string{"a rule, of which this policy has none"}
 	}
-	return nil, &reason.Error{Code: reason.PolicyPlace, What: "explain " + place + " of " + p.path, Expected: some(known) + ", or a demand of one such as images[0].require[0]",
+	return nil, &reason.Error{Code: reason.PolicyPlace, What: "explain " + place + " of " + p.path, Expected: some(known) + ", a demand of one such as images[0].require[0], or identities, builders, deny, denyFeed or box",
 		Found: "no such place", Next: "ztlaunch policy explain REF shows the rules for a name"}
 }
 
@@ -69,7 +73,7 @@ func ExplainName(p Policy, ref artifact.Reference) ([]Explanation, error) {
 	}
 	if out == nil {
 		return nil, &reason.Error{Code: reason.PolicyNoMatch, What: "explain " + ref.String(), Expected: "a rule whose match is " + ref.Name(),
-			Found: fmt.Sprintf("none of %d", len(p.rules)), Next: "ztlaunch policy init " + reason.Word(ref.String())}
+			Found: fmt.Sprintf("none of %d", len(p.rules)), Next: p.or(ref, Proposal(ref, ""))}
 	}
 	return out, x.err
 }
@@ -90,10 +94,14 @@ func (x *explainer) described(path ...string) sketch {
 	at := *x.file
 	for _, key := range path {
 		at = at.target(*x.file)
-		if key != "[]" {
-			at = at.Properties[key]
-		} else if at.Items != nil {
+		named, known := at.Properties[key]
+		switch {
+		case key == "[]" && at.Items != nil:
 			at = *at.Items
+		case !known && key != "[]" && at.Others != nil:
+			at = *at.Others
+		case key != "[]":
+			at = named
 		}
 	}
 	return at.target(*x.file)

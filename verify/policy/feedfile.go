@@ -75,7 +75,10 @@ func ParseFeed(raw []byte, file string) (Feed, error) {
 		return feed, nil
 	}
 	e := &reason.Error{Code: reason.DenyFeedMalformed, What: "read the deny feed " + file, Expected: "a deny feed of schema " + FeedSchema, Found: err.Error(), Next: "bring the feed anew"}
-	if inner, ok := reason.Of(err); ok {
+	var typed *json.UnmarshalTypeError
+	if errors.As(err, &typed) { // whose text is about Go
+		e.Found = fmt.Sprintf("%s is a JSON %s, which it cannot be", typed.Field, typed.Value)
+	} else if inner, ok := reason.Of(err); ok {
 		e.Found = inner.Error()
 	}
 	return Feed{}, e

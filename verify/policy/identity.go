@@ -11,6 +11,7 @@ import (
 type Identity struct {
 	name        string
 	key         trust.Key
+	file        string // that holds the key; "" if the policy does
 	keyless     Keyless
 	certificate Certificate
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ztlaunch/ztlaunch/verify/artifact"
 	"github.com/ztlaunch/ztlaunch/verify/evidence"
 	"github.com/ztlaunch/ztlaunch/verify/reason"
 	"github.com/ztlaunch/ztlaunch/verify/trust"
@@ -40,13 +41,16 @@ func Init(in Input, keys []trust.Key, choice int) ([]byte, error) {
 	what := "write a policy for " + in.Artifact.Ref().String()
 	name, word := in.Artifact.Ref().Name(), reason.Word(in.Artifact.Ref().String())
 	if name == "" || pattern(name).fault(in.Artifact.Kind()) != "" {
-		return nil, &reason.Error{Code: reason.InitName, What: what, Expected: "a name that rules can match", Found: fmt.Sprintf("%q", name), Next: "--name NAME"}
+		return nil, &reason.Error{Code: reason.InitName, What: what, Expected: "a name that rules can match", Found: fmt.Sprintf("%q", name), Next: "--as NAME"}
 	}
 	signers := Signers(in)
 	switch {
 	case len(signers) == 0:
 		e := &reason.Error{Code: reason.InitUnproved, What: what, Expected: "a proved signature", Found: "none",
-			Next: "ztlaunch adopt " + word + " --as NAME, to vouch for it yourself; or ztlaunch sign --key KEY " + word}
+			Next: "ztlaunch sign --key KEY " + word}
+		if in.Artifact.Kind() == artifact.Image {
+			e.Next = "ztlaunch adopt " + word + " --as NAME, to vouch for it yourself; or " + e.Next
+		}
 		for _, u := range in.Unproved {
 			e.Found, e.Err, e.Next = "one that does not prove", u.Err, "ztlaunch tree "+word+" shows who it names; --key FILE or --trusted-root FILE proves it (once for all: ztlaunch trust add FILE)"
 		}

@@ -81,8 +81,13 @@ func (e *evaluation) missing(d demand, f Finding) {
 		f.Code = unproved
 		f.Evidence = append(f.Evidence, u.Envelope)
 		why = append(why, clip(u.Err.Error()))
-		if len(why) == 1 && u.Err.Next != "" {
-			f.Next = u.Err.Next
+		if next := u.Err.Next; len(why) == 1 && next != "" {
+			switch ref := e.in.Artifact.Ref(); {
+			case next != "ztlaunch tree REF":
+				f.Next = next
+			case ref.Kind() != artifact.Model: // else to make one that proves
+				f.Next = "ztlaunch tree " + reason.Word(ref.String())
+			}
 		}
 	}
 	if why != nil {

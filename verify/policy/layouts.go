@@ -70,9 +70,9 @@ func (e *evaluation) unnamed(d demand, f Finding, alone bool) bool {
 	if e.policy.path == commandLine { // there is no file to write it into
 		key := ""
 		if len(e.policy.Keys()) > 0 {
-			key = "--key FILE "
+			key = "FILE"
 		}
-		f.Next = "ztlaunch policy init " + key + reason.Word(e.in.Artifact.Ref().String()) + ", which writes layouts: [" + legacyTags + "]; or sign anew: " + e.command(d)
+		f.Next = Proposal(e.in.Artifact.Ref(), key) + ", which writes layouts: [" + legacyTags + "]; or sign anew: " + e.command(d)
 	}
 	e.fail(f)
 	return true

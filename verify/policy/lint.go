@@ -63,6 +63,9 @@ func (l *linter) pattern(r rule) {
 	switch {
 	case !r.match.possible(r.kind):
 		next := "write a name as ztlaunch tree shows it"
+		if r.kind == artifact.Model {
+			next = "write the folder as the task file names it, or a name given by --as: match: models/small"
+		}
 		for _, other := range r.match.nearby() {
 			if other.possible(r.kind) {
 				next = "match: " + string(other)

@@ -72,6 +72,7 @@ func TestLint(t *testing.T) {
 			"  - {match: registry.example/a, digests: [\"${index}\"], require: [{signature: {by: [release]}}]}\n", "", "", ""},
 		{"ok-rule-until", ids + "images:\n  - {match: registry.example/a, until: 2026-07-01, require: [{signature: {by: [release]}}]}\n" +
 			"  - {match: registry.example/a, until: 2026-08-01, require: [{signature: {by: [release]}}]}\n", "", "", ""},
+		{"never-matches-model-name", ids + "models: [{match: models/-small, require: [{signature: {by: [release]}}]}]\n", reason.PolicyNeverMatches, "2:11", "--as"},
 		{"demand-twice", ids + "images:\n  - match: registry.example/a\n    require:\n      - {signature: {by: [release]}}\n      - {signature: {by: [release], threshold: 1}}\n", reason.PolicyDemandTwice, "6:10", "remove"},
 		{"ok-demand-other", two + "images: [{match: registry.example/a, require: [{signature: {by: [release]}}, {signature: {by: [security]}}]}]\n", "", "", ""},
 		{"identity-twice", "identities:\n  again: {key: keys/release-copy.pub}\n  release.key: {key: keys/release.pub}\n" +

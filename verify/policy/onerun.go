@@ -61,7 +61,7 @@ func OneRun(by Signer, refs ...artifact.Reference) (Policy, error) {
 				continue
 			}
 			if name == "" {
-				return Policy{}, &reason.Error{Code: reason.InitName, What: "make a policy for " + ref.String(), Expected: "a name", Found: "none", Next: "--name NAME"}
+				return Policy{}, &reason.Error{Code: reason.InitName, What: "make a policy for " + ref.String(), Expected: "a name", Found: "none", Next: "--as NAME"}
 			}
 			seen[kind.String()+" "+name] = true
 			fmt.Fprintf(&b, "%s  - {match: %s, require: [{signature: {by: [signer]}}]}\n", head, scalar(name))

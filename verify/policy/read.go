@@ -81,7 +81,7 @@ func (r *reader) identity(name, v form.Node) {
 	}
 	var from, until time.Time
 	v.Fields(map[string]func(form.Node){
-		"key":         func(v form.Node) { id.key = r.key(v) },
+		"key":         func(v form.Node) { id.key, id.file = r.key(v), r.file(v) },
 		"keyless":     func(v form.Node) { id.keyless = readKeyless(v) },
 		"certificate": func(v form.Node) { id.certificate = r.certificate(v) },
 		"from":        func(v form.Node) { from = v.Time() },
@@ -117,7 +117,7 @@ func (w word) wellFormed() bool {
 func (r *reader) key(v form.Node) trust.Key {
 	raw, err := r.pem(v)
 	if err != nil {
-		v.Fail(reason.PolicyKeyUnreadable, "the key file "+clip(v.Text()), err.Error(), "ztlaunch key generate")
+		v.Fail(reason.PolicyKeyUnreadable, "the key file "+clip(v.Text()), err.Error(), "name the public key file of who signs (relative to the policy), or write its PEM text here")
 		return trust.Key{}
 	}
 	if raw == nil {

@@ -22,6 +22,7 @@ type sketch struct {
 	Description string            `json:"description"`
 	Properties  map[string]sketch `json:"properties"`
 	Items       *sketch           `json:"items"`
+	Others      *sketch           `json:"additionalProperties"`
 	Defs        map[string]sketch `json:"$defs"`
 }
 

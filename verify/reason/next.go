@@ -51,10 +51,20 @@ func (c Code) Next() string {
 		return "name a new file in a folder that you may write to"
 	case c == LayoutUnreadable, c == ModelUnreadable:
 		return "name a folder that is there and that you may read"
+	case c == SignatureAbsent:
+		return "have it signed: ztlaunch sign --key KEY REF; or vouch for it yourself: ztlaunch adopt REF --as NAME"
+	case c == ProvenanceAbsent, c == SBOMAbsent, c == VulnerabilitiesAbsent, c == AttestationAbsent:
+		return "have it attested: ztlaunch attest --key KEY --type T --predicate FILE REF"
+	case c == SignatureWrongIdentity, c == ProvenanceWrongIdentity, c == SBOMWrongIdentity, c == VulnerabilitiesWrongIdentity, c == AttestationWrongIdentity:
+		return "if that signer is right, name it in the policy's identities"
+	case c == PolicyNoMatch, c == PolicyAbsent:
+		return "ztlaunch policy init REF"
 	case c == StoreUnwritable, c == OutputClosed, c == ReportUnwritable:
 		return "make room, or name another place, and run it again"
 	case family == "registry" || family == "referrers":
 		return "try again, or name a mirror: --registry-mirror REGISTRY=MIRROR"
+	case family == "yaml":
+		return "mend the file at that place"
 	case family == "audit":
 		return "ztlaunch audit verify"
 	}

@@ -7,6 +7,7 @@ const (
 	SignKeyPassphrase Code = "sign-key-passphrase"
 	SignPredicateType Code = "sign-predicate-type"
 	SignPredicate     Code = "sign-predicate-malformed"
+	SignDenyFeed      Code = "sign-deny-feed-malformed"
 )
 
 var signRows = []Row{
@@ -15,4 +16,5 @@ var signRows = []Row{
 	{SignKeyPassphrase, Usage, "a private key does not open with this passphrase", "verify/sign TestLoadRefuses/passphrase"},
 	{SignPredicateType, Usage, "--type is neither a word that cosign knows nor a URI", "verify/sign TestPredicateType"},
 	{SignPredicate, Usage, "a predicate is not what the type promises that it is to be signed as", "cmd/ztlaunch TestScript/predicates"},
+	{SignDenyFeed, Usage, "what is to be signed as a deny feed is none", "cmd/ztlaunch TestScript/authors"},
 }

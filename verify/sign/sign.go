@@ -103,7 +103,7 @@ func Load(raw, passphrase []byte) (Key, error) {
 	// No load options: Ed25519 signs pure, as DSSE is verified everywhere.
 	sv, err := cosign.LoadPrivateKey(raw, passphrase, &[]signature.LoadOption{})
 	if err != nil {
-		return refuse(reason.SignKeyPassphrase, "the key's passphrase", "", "COSIGN_PASSWORD=...", err)
+		return refuse(reason.SignKeyPassphrase, "the key's passphrase", "", "export COSIGN_PASSWORD, with the passphrase of this key", err)
 	}
 	public, err := sv.PublicKey()
 	if err != nil {
