@@ -293,7 +293,7 @@ func parseSimple(payload []byte) (statement, error) {
 		return fail(reason.LegacyPayloadType, simpleType, fmt.Sprintf("%.80q", *critical.Type), nil)
 	}
 	d := digest.Digest(*image.Digest)
-	if d.Algorithm() != digest.SHA256 || d.Validate() != nil {
+	if d.Validate() != nil || d.Algorithm() != digest.SHA256 {
 		d = "" // named by nothing that is compared here: subject-unusable
 	}
 	return statement{predicateType: PredicateCosignSign, subjects: []Subject{{SHA256: d}}}, nil
