@@ -19,11 +19,13 @@ import (
 	"github.com/ztlaunch/ztlaunch/verify/sign"
 )
 
-// signModel writes DIR/model.sig.
+// signModel writes DIR/model.sig, or FILE.sig.
 func (w world) signModel(ctx context.Context, k sign.Key, ref artifact.Reference, ignore []string) int {
-	target := filepath.Join(ref.Path(), "model.sig")
+	target, err := model.SignatureFile(ref.Path())
 	var bundle []byte
-	err := vacant(target, "rm "+reason.Word(target)) // before hours of hashing
+	if err == nil {
+		err = vacant(target, "rm "+reason.Word(target)) // before hours of hashing
+	}
 	if err == nil {
 		bundle, err = modelBundle(ctx, k, model.Options{Ref: ref, Signature: target, Ignore: ignore})
 		authored(err, ref)

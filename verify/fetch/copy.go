@@ -45,10 +45,17 @@ func Copy(ctx context.Context, from, to artifact.Reference, o Options) (ocispec.
 	}
 	defer t.close()
 	c := copier{s, t, map[digest.Digest]bool{}}
-	if err := c.graph(ctx, raw, d, m, layerPart, to.Tag(), true); err != nil {
+	err = c.graph(ctx, raw, d, m, layerPart, to.Tag(), true)
+	if err == nil {
+		err = c.kept(ctx)
+	}
+	if err != nil {
+		if l, ok := t.(*layoutTarget); ok {
+			l.undo()
+		}
 		return ocispec.Descriptor{}, err
 	}
-	return d.oci(), c.kept(ctx)
+	return d.oci(), nil
 }
 
 type copier struct {

@@ -29,6 +29,7 @@ type layoutTarget struct {
 	ref  artifact.Reference
 	dir  string
 	lock *os.File
+	made bool // by openTarget
 }
 
 var _ target = (*layoutTarget)(nil)
@@ -36,6 +37,9 @@ var _ target = (*layoutTarget)(nil)
 // openTarget opens or makes the layout and waits for its lock.
 func openTarget(ref artifact.Reference) (*layoutTarget, error) {
 	t := &layoutTarget{ref: ref, dir: ref.Path()}
+	if _, err := os.Lstat(t.dir); errors.Is(err, fs.ErrNotExist) {
+		t.made = true
+	}
 	if err := os.MkdirAll(filepath.Join(t.dir, "blobs", "sha256"), 0o755); err != nil {
 		return nil, t.unwritable(err)
 	}
@@ -63,6 +67,13 @@ func openTarget(ref artifact.Reference) (*layoutTarget, error) {
 }
 
 func (t *layoutTarget) close() { t.lock.Close() }
+
+// undo removes a layout that was made for what did not come.
+func (t *layoutTarget) undo() {
+	if t.made {
+		_ = os.RemoveAll(t.dir) // what is left of it has no image
+	}
+}
 
 func (t *layoutTarget) unwritable(err error) error {
 	return &reason.Error{Code: reason.LayoutUnwritable, What: "write " + t.ref.String(), Err: err}

@@ -344,6 +344,17 @@ func Evidence(path string) (string, error) {
 	return at + ".intoto.jsonl", nil
 }
 
+// SignatureFile is where the signature of the model at path belongs: model.sig in the
+// folder, or FILE.sig beside a single file.
+func SignatureFile(path string) (string, error) {
+	f, err := openFolder(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.dir.Close()
+	return f.signatures(path)[0], nil
+}
+
 // Signature reads the signature of the model at path: model.sig in the folder,
 // else PATH.sig, else, for a single file, model.sig beside it. It returns the
 // path of what it read.
