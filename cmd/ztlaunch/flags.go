@@ -152,14 +152,11 @@ func (w world) environment(files, flags []string) ([]string, error) {
 // readCapped reads a small file that the operator named.
 func readCapped(name string, limit int64) ([]byte, error) { return readOpened(name, limit, os.Open) }
 
-// readRegular is readCapped for a file that nobody named: what lies in its place may
-// be a FIFO, and nobody writes into it.
-func readRegular(name string, limit int64) ([]byte, error) {
-	return readOpened(name, limit, file.Reached)
+// readPlain is readCapped for a file that nobody named: what lies in its place may be
+// a FIFO that nobody writes into, or a link to what is not for those who see our output.
+func readPlain(name string, limit int64) ([]byte, error) {
+	return readOpened(name, limit, func(name string) (*os.File, error) { return file.Plain(name, os.O_RDONLY) })
 }
-
-// plainFile opens a file that is no link.
-func plainFile(name string) (*os.File, error) { return file.Plain(name, os.O_RDONLY) }
 
 func readOpened(name string, limit int64, open func(string) (*os.File, error)) ([]byte, error) {
 	unreadable := func(found string, err error) error {

@@ -42,8 +42,7 @@ func readProject() (project, error) {
 		return project{file: file}, &reason.Error{Code: reason.LockAbsent, What: "read " + lockFile,
 			Expected: lockFile + " in the working folder, or references", Found: "none in " + filepath.Dir(file), Next: "ztlaunch lock REF..., or ztlaunch lock -f TASK"}
 	}
-	// Nobody typed the name, and a checkout may have it: no link leads it elsewhere.
-	raw, err := readOpened(file, form.MaxSize, plainFile)
+	raw, err := readPlain(file, form.MaxSize)
 	if err != nil {
 		return project{}, err
 	}
