@@ -90,6 +90,9 @@ func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error)
 			return 125, b.deny(err, &m.admitted)
 		}
 	}
+	if err := b.cid.write(p.ID()); err != nil {
+		return 125, b.deny(err, &a)
+	}
 	rec := b.record(audit.Launch, p.ID(), &a)
 	rec.Tier, rec.Unsafe = string(tier), ask.Unsafe
 	b.records.begin(rec)
@@ -97,6 +100,7 @@ func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error)
 	b.outcome.start(p, tier)
 	result, err := launch.Run(ctx, p, parts)
 	if err != nil {
+		b.cid.kept = false
 		if lost := b.records.settle(); lost != nil {
 			return 125, lost
 		}

@@ -102,9 +102,9 @@ func TestRefusedFlags(t *testing.T) {
 	ref := l.image("tools")
 	l.write(".ssh/id", "secret")
 	for _, flags := range []string{
-		"--privileged", "--network host", "--net=bridge", "--pid host", "--ipc host", "--uts host", "--userns host", "--cgroupns host",
+		"--privileged", "--network host", "--net=mine", "--pid host", "--ipc host", "--uts host", "--userns host", "--cgroupns host",
 		"--cap-add SYS_ADMIN", "--device /dev/kvm", "--security-opt seccomp=unconfined", "--security-opt systempaths=unconfined",
-		"-p 80:80", "--add-host a:1.2.3.4", "--dns 1.1.1.1", "--volumes-from x", "--sysctl a=b", "--ulimit nofile=1", "--runtime crun",
+		"-p 80:80", "--add-host a:host-gateway", "--add-host x.mcp:1.2.3.4", "--dns 1.1.1.1", "--volumes-from x", "--sysctl a=b", "--ulimit nofile=1", "--runtime crun",
 		"--use-api-socket", "--read-only=false", "-v /:/host", "-v /proc:/p", "-v /sys:/s", "-v /dev:/d", "-v /run:/r",
 		"-v ./.ssh:/keys", "-v .:/home", "-v ./work:/proc", "-v ./work:/etc/hosts", "--tmpfs /dev/shm", "-v name:/data",
 		"-v ./work:/work:exec", "-v ./zt:/t", "-v ./zt/state:/t:ro", "-v .:/t", "-v ./work:/etc", "--memory 0", "--cpus 0", "--pids-limit 0", "--pids-limit=-1", "--memory 1k", "--mount type=bind,source=./absent,target=/x", "--mount type=volume,target=/x",

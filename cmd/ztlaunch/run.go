@@ -77,6 +77,7 @@ type runner struct {
 	outcome outcome
 	subject artifact.Reference // of the image, once it is read
 	layout  steps.Files        // what --layout and --links name
+	cid     *cidFile
 	programs
 
 	mu      sync.Mutex
@@ -126,6 +127,10 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 		return 125, r.deny(err, nil)
 	}
 	r.subject = ref
+	if r.cid, err = openCID(r.flags.cidfile); err != nil {
+		return 125, r.deny(err, nil)
+	}
+	r.later(r.cid.close)
 	d := r.w.dirs()
 	ask, err := r.flags.ask(r.w, newID(), command)
 	if err == nil && task != nil {

@@ -21,9 +21,9 @@ type runFlags struct {
 	fetchFlags
 	layoutFlags
 	env, envFiles, volumes, mounts, tmpfs, labels, models, unsafe []string
-	caps                                                          []string
+	caps, groups, hosts                                           []string
 	workDir, user, name, entrypoint, network, hostname            string
-	memory, result, task, as                                      string
+	memory, result, task, as, cidfile                             string
 	cpus                                                          float64
 	pids                                                          int64
 	interactive, terminal                                         bool
@@ -45,9 +45,12 @@ func (f *runFlags) flags() *pflag.FlagSet {
 	fs.StringArrayVar(&f.tmpfs, "tmpfs", nil, "TARGET[:size=64m,mode=1777]")
 	fs.StringVarP(&f.workDir, "workdir", "w", "", "working folder inside the task")
 	fs.StringVarP(&f.user, "user", "u", "", "user[:group] inside the task")
+	fs.StringArrayVar(&f.groups, "group-add", nil, "a further group inside the task")
+	fs.StringArrayVar(&f.hosts, "add-host", nil, "NAME:ADDRESS, a line of /etc/hosts; it opens no way there")
 	fs.StringVar(&f.name, "name", "", "a name for the task")
+	fs.StringVar(&f.cidfile, "cidfile", "", "write the task's id to a new file")
 	fs.StringVar(&f.entrypoint, "entrypoint", "", "replace the image's entry point")
-	fs.StringVar(&f.network, "network", "none", "none: a task has only the ways out that it names")
+	fs.StringVar(&f.network, "network", "none", "none, bridge or default: a task has only the ways out that it names")
 	fs.StringVar(&f.network, "net", "none", "")
 	fs.StringVarP(&f.memory, "memory", "m", "", "memory limit, for example 512m")
 	fs.Float64Var(&f.cpus, "cpus", 0, "processors")
@@ -100,7 +103,6 @@ var refusedFlags = []refusedFlag{
 		next: "drop it; no line of a policy allows it", harmless: []string{"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"}},
 	{name: "publish", short: "p", why: "a task has no network to publish from", next: "talk to it over its standard input and output"},
 	{name: "publish-all", short: "P", boolean: true, why: "a task has no network to publish from", next: "drop it"},
-	{name: "add-host", why: "a task resolves only the names that it was granted", next: "drop it"},
 	{name: "dns", why: "a task has no resolver", next: "drop it"},
 	{name: "volumes-from", why: "it takes mounts that this task does not name", next: "name each mount with -v"},
 	{name: "sysctl", why: "it changes kernel settings", next: "drop it"},
@@ -141,8 +143,8 @@ func (f *runFlags) refuse() error {
 				Found: "one that reaches beyond the task", Next: "run the program as a user that needs none"}
 		}
 	}
-	if f.network != "none" {
-		return &reason.Error{Code: reason.FlagRefused, What: "--network " + f.network, Expected: "--network none",
+	if !slices.Contains([]string{"none", "bridge", "default"}, f.network) {
+		return &reason.Error{Code: reason.FlagRefused, What: "--network " + f.network, Expected: "--network none, bridge or default, which are one here",
 			Found: "a network that the task did not name the destinations of",
 			Next:  "drop it; no line of a policy allows it. MCP servers that a task file names are reached without: servers: {NAME: IMAGE}"}
 	}
@@ -158,7 +160,7 @@ func (f *runFlags) refuse() error {
 // task turns the flags into what the plan is asked for.
 func (f *runFlags) ask(w world, id string, command []string) (plan.Task, error) {
 	t := plan.Task{ID: id, Name: f.name, Labels: f.labels, Command: command, WorkDir: f.workDir, User: f.user,
-		Hostname: f.hostname, Terminal: f.terminal, Unsafe: f.unsafe, Typed: true}
+		Groups: f.groups, Hostname: f.hostname, Terminal: f.terminal, Unsafe: f.unsafe, Typed: true}
 	if f.name != "" && !plainName(f.name) {
 		return plan.Task{}, wrong("read --name "+f.name, "letters, digits, dot, dash and underscore, 64 at most, that begin with a letter or digit", "--name agent")
 	}
@@ -174,6 +176,9 @@ func (f *runFlags) ask(w world, id string, command []string) (plan.Task, error) 
 		t.Entrypoint = &f.entrypoint
 	}
 	var err error
+	if t.Hosts, err = hostNames(f.hosts); err != nil {
+		return plan.Task{}, err
+	}
 	if t.Env, err = w.environment(f.envFiles, f.env); err != nil {
 		return plan.Task{}, err
 	}

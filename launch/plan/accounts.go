@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -76,18 +77,40 @@ func (a Accounts) find(spec string) (user, error) {
 		}
 		return u, nil
 	}
-	if gid, ok := number(group); ok {
-		u.GID = gid
-		return u, nil
+	gid, err := a.group(group, "-u UID:GID")
+	if err != nil {
+		return user{}, err
+	}
+	u.GID = gid
+	return u, nil
+}
+
+// group is a group's id, by number or by the image's name for it.
+func (a Accounts) group(word, next string) (uint32, error) {
+	if gid, ok := number(word); ok {
+		return gid, nil
 	}
 	for f := range fields(a.Group, 4) {
-		if gid, ok := number(f[2]); ok && f[0] == group {
-			u.GID = gid
-			return u, nil
+		if gid, ok := number(f[2]); ok && f[0] == word {
+			return gid, nil
 		}
 	}
-	return user{}, &reason.Error{Code: reason.UserUnknown, What: "find group " + strconv.Quote(group),
-		Expected: "a name in the image's /etc/group, or a number up to 65535", Found: "no such name", Next: "-u UID:GID"}
+	return 0, &reason.Error{Code: reason.UserUnknown, What: "find group " + strconv.Quote(word),
+		Expected: "a name in the image's /etc/group, or a number up to 65535", Found: "no such name", Next: next}
+}
+
+// join adds supplementary groups to those that a user has.
+func (a Accounts) join(u user, groups []string) (user, error) {
+	for _, word := range groups {
+		gid, err := a.group(word, "--group-add GID")
+		if err != nil {
+			return user{}, err
+		}
+		if !slices.Contains(u.Groups, gid) {
+			u.Groups = append(u.Groups, gid)
+		}
+	}
+	return u, nil
 }
 
 // number reads an id of a task's block. Larger ones have no owner outside.

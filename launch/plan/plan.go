@@ -37,6 +37,7 @@ type Plan struct {
 	env       []string
 	cwd       string
 	hostname  string
+	hosts     []Name
 	terminal  bool
 	console   Size
 	limits    Limits
@@ -109,10 +110,13 @@ func Build(a admit.Admission, t tree.Tree, task Task, who Accounts, seccomp *spe
 		asked = image.User
 	}
 	u, err := who.find(asked)
+	if err == nil {
+		u, err = who.join(u, task.Groups)
+	}
 	if err != nil {
 		return Plan{}, err
 	}
-	p := Plan{id: task.ID, user: u, terminal: task.Terminal, console: task.Console, seccomp: seccomp,
+	p := Plan{id: task.ID, user: u, hosts: task.Hosts, terminal: task.Terminal, console: task.Console, seccomp: seccomp,
 		models: task.Models, servers: slices.Sorted(slices.Values(task.Servers)), host: h, stop: image.StopSignal}
 	if err := integrity(h.Integrity, a.Box().Integrity); err != nil {
 		return Plan{}, err

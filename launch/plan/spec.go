@@ -168,12 +168,15 @@ func readonlyPaths() []string {
 }
 
 // Hosts is the task's /etc/hosts. Each name in names has a loopback address of
-// its own: the only destinations there are.
+// its own: the only destinations there are, and looked up before what was typed.
 func (p Plan) Hosts(names map[string]string) []byte {
 	b := []byte("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	b = fmt.Appendf(b, "127.0.0.1\t%s\n", p.hostname)
 	for _, n := range sorted(names) {
 		b = fmt.Appendf(b, "%s\t%s\n", names[n], n)
+	}
+	for _, h := range p.hosts {
+		b = fmt.Appendf(b, "%s\t%s\n", h.Addr, h.Name)
 	}
 	return b
 }

@@ -1,6 +1,9 @@
 package plan
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Task is what one run asks for, after flags or a task file were read and every
 // host path was opened. It grants nothing: Build holds it against the
@@ -14,6 +17,8 @@ type Task struct {
 	Env        []string // NAME=VALUE: env files first, then -e, in order
 	WorkDir    string   // -w, or ""
 	User       string   // -u user[:group], or ""
+	Groups     []string // --group-add: supplementary groups, by number or by the image's names
+	Hosts      []Name   // --add-host: more lines of /etc/hosts
 	Hostname   string   // --hostname, or "" for the first 12 digits of ID
 	Terminal   bool     // -t: a pseudo-terminal instead of three pipes
 	Console    Size     // of the caller's terminal, zero when unknown
@@ -33,6 +38,13 @@ const NoLimits = "no-limits"
 
 // Size is a terminal's size in characters.
 type Size struct{ Rows, Columns uint16 }
+
+// Name is a line of /etc/hosts that the operator typed. It says where a name would be,
+// and opens no way there.
+type Name struct {
+	Name string
+	Addr netip.Addr
+}
 
 // Limits bound what a task may take from the host.
 type Limits struct {
