@@ -175,6 +175,9 @@ func Tree(a artifact.Artifact, store *content.Store, scan Scanner) (tree.Tree, e
 	}
 	if kept, ok, err := store.Kept(treeKind, inputs); err == nil && ok {
 		if t, err := tree.Open(kept); err == nil {
+			if scan != nil { // whoever keeps the bytes at hand will ask for every entry
+				t.Begin()
+			}
 			return t, nil
 		}
 	}
