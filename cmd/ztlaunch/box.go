@@ -34,6 +34,7 @@ type box struct {
 	servers map[string]launch.Server
 	stdio   launch.Stdio
 	signals <-chan os.Signal
+	cid     *cidFile // nil for servers, and without --cidfile
 }
 
 // launch seals or extracts the root, plans the box and runs it to its end.
@@ -100,7 +101,7 @@ func (b box) launch(ctx context.Context, a admitted, ask plan.Task) (int, error)
 	b.outcome.start(p, tier)
 	result, err := launch.Run(ctx, p, parts)
 	if err != nil {
-		b.cid.kept = false
+		b.cid.drop()
 		if lost := b.records.settle(); lost != nil {
 			return 125, lost
 		}

@@ -13,14 +13,14 @@ import (
 // cidFile is where --cidfile has the task's id written: a new file, since one that is
 // there may be of a task that still runs.
 type cidFile struct {
-	file *os.File // nil without the flag
+	file *os.File
 	kept bool
 }
 
-// openCID makes the file before anything else is done.
+// openCID makes the file before anything else is done; without the flag it is nil.
 func openCID(name string) (*cidFile, error) {
 	if name == "" {
-		return &cidFile{}, nil
+		return nil, nil
 	}
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	switch {
@@ -35,7 +35,7 @@ func openCID(name string) (*cidFile, error) {
 
 // write keeps the file, with the id of a task that is about to start.
 func (c *cidFile) write(id string) error {
-	if c.file == nil {
+	if c == nil {
 		return nil
 	}
 	if _, err := c.file.WriteString(id); err != nil {
@@ -45,9 +45,16 @@ func (c *cidFile) write(id string) error {
 	return nil
 }
 
+// drop has the file removed after all: the task did not start.
+func (c *cidFile) drop() {
+	if c != nil {
+		c.kept = false
+	}
+}
+
 // close removes the file of a task that did not start.
 func (c *cidFile) close() {
-	if c.file == nil {
+	if c == nil {
 		return
 	}
 	_ = c.file.Close()

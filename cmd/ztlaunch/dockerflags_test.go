@@ -47,6 +47,17 @@ func TestDockersFlags(t *testing.T) {
 	if err != nil || !regexp.MustCompile(`^[0-9a-f]{64}$`).Match(id) || string(id) != l.outcomeOf("result.json").Task {
 		t.Errorf("the id's file: %q %v, want %s", id, err, l.outcomeOf("result.json").Task)
 	}
+	l.copy(filepath.Join(l.images, "notes"), "notes")
+	l.ok("sign", "--key", "release.key", "oci-layout:./notes")
+	l.write("task.yaml", "image: oci-layout:./tools\ncommand: [cat, /etc/hosts]\nservers: {notes: 'oci-layout:./notes'}\n")
+	l.write("policy.yaml", "identities: {release: {key: release.pub}}\nimages: [{match: '**', require: [{signature: {by: [release]}}]}]\n"+
+		"servers: [{match: '**', require: [{signature: {by: [release]}}]}]\n")
+	if a := l.run("run", "--policy", "policy.yaml", "--cidfile", "agent", "--result", "agent.json", "--task", "task.yaml"); a.status != 0 || !strings.Contains(a.out, "notes.mcp") {
+		t.Errorf("with a server: %d %s%s", a.status, a.out, a.err)
+	}
+	if of, err := os.ReadFile(filepath.Join(l.dir, "agent")); err != nil || string(of) != l.outcomeOf("agent.json").Task {
+		t.Errorf("the id of an agent with a server: %q %v, want %s", of, err, l.outcomeOf("agent.json").Task)
+	}
 	if a := run("--cidfile cid", "true"); a.status != 125 || !strings.Contains(a.err, "next:     rm cid") {
 		t.Errorf("a file that is there: %d %s", a.status, a.err)
 	}

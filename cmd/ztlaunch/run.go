@@ -77,7 +77,6 @@ type runner struct {
 	outcome outcome
 	subject artifact.Reference // of the image, once it is read
 	layout  steps.Files        // what --layout and --links name
-	cid     *cidFile
 	programs
 
 	mu      sync.Mutex
@@ -127,10 +126,11 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 		return 125, r.deny(err, nil)
 	}
 	r.subject = ref
-	if r.cid, err = openCID(r.flags.cidfile); err != nil {
+	cid, err := openCID(r.flags.cidfile)
+	if err != nil {
 		return 125, r.deny(err, nil)
 	}
-	r.later(r.cid.close)
+	r.later(cid.close)
 	d := r.w.dirs()
 	ask, err := r.flags.ask(r.w, newID(), command)
 	if err == nil && task != nil {
@@ -183,7 +183,7 @@ func (r *runner) run(ctx context.Context, args []string) (status int, err error)
 	}
 	signals, stop := launch.Signals()
 	defer stop()
-	b := box{runner: r, dirs: d, keeper: k, ground: ground, models: models, servers: servers, stdio: stdio, signals: signals}
+	b := box{runner: r, dirs: d, keeper: k, ground: ground, models: models, servers: servers, stdio: stdio, signals: signals, cid: cid}
 	return b.launch(ctx, a, ask)
 }
 
