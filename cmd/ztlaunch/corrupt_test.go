@@ -199,7 +199,9 @@ func TestDamaged(t *testing.T) {
 			}
 			overwrite(t, filepath.Join(d.at(bad), "blobs", "sha256", hex), damages[how](good))
 			d.refused(name+" in a layout", verify(bad+"-state", "oci-layout:"+d.at(bad)), status, want)
-			d.refused(name+" in a layout whose good copy was seen", verify("seen", "oci-layout:"+d.at(bad)), status, want)
+			for _, pull := range []string{"missing", "never", "always"} {
+				d.refused(name+" in a layout whose good copy was seen, --pull "+pull, verify("seen", "oci-layout:"+d.at(bad), "--pull", pull), status, want)
+			}
 
 			told.Store(&lie{hex, how})
 			a := d.call(bad+"-remote", "verify", "--json", "--key", d.at("release.pub"), remote)

@@ -111,7 +111,7 @@ func (d decider) decide(ctx context.Context, word string, ref artifact.Reference
 		return verify.Report{}, report.Failed(word, err)
 	}
 	in.Layout = d.chain
-	if in.Fetch.Pull == fetch.Missing && ref.Path() != "" { // what lies there may be shipped, whatever the store has
+	if ref.Path() != "" { // what lies there may be shipped, whatever the store has; --pull is about registries
 		in.Fetch.Pull = fetch.Always
 	}
 	var r verify.Report

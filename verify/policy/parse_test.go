@@ -151,6 +151,10 @@ func TestParse(t *testing.T) {
 		{"threshold-same-key", "identities: {release: {key: keys/release.pub}, again: {key: keys/release-copy.pub}}\nimages: [{match: registry.example/a, require: [{signature: {by: [release, again], threshold: 2}}]}]\n", reason.PolicyThreshold, "2"},
 		{"threshold-zero", demanded("{signature: {by: [release], threshold: 0}}"), reason.FormValue, "2"},
 		{"threshold-negative", demanded("{signature: {by: [release], threshold: -1}}"), reason.FormValue, "2"},
+		{"max-age-key", demanded("{signature: {by: [release], maxAge: 72h}}"), reason.FormValue, "2"},
+		{"max-age-key-test", demanded("{attestation: {by: [release], type: " + predicateTestResult + ", maxAge: 72h}}"), reason.FormValue, "2"},
+		{"ok-max-age-vsa", demanded("{attestation: {by: [release], type: " + predicateVSA + ", maxAge: 72h}}"), "", ""},
+		{"ok-max-age-sbom", demanded("{sbom: {by: [release], covers: all, maxAge: 72h}}"), "", ""},
 		{"max-age-bare", demanded("{signature: {by: [release], maxAge: 72}}"), reason.FormValue, "2"},
 
 		{"provenance-no-builder", demanded("{provenance: {by: [release], source: github.com/a/b}}"), reason.FormMissingKey, "2"},

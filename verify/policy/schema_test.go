@@ -106,6 +106,8 @@ func corpus(t testing.TB) map[string]any {
 var beyond = map[string]string{
 	"key-window-reversed": "compares two values",
 	"minimum-age-above":   "compares two values",
+	"max-age-key":         "names what is elsewhere",
+	"max-age-key-test":    "names what is elsewhere",
 	"box-private":         "the bits behind a prefix",
 	"pattern-builder":     "names what is elsewhere",
 }
